@@ -1,0 +1,172 @@
+//! The last steps of a seal: the token for its place, cut into chunks, set as cookies; and what leaves nothing stale.
+
+use super::outgoing::{Outgoing, StoreOp};
+use super::{Home, SessionCookie};
+use crate::aead::NONCE_LEN;
+use crate::budget::Placement;
+use crate::chunk;
+use crate::cookie::Role;
+use crate::error::SealError;
+use crate::lifetime::time;
+use crate::payload::{self, Body, State};
+use crate::random::{self, Random};
+use crate::seen;
+use crate::session::{Metadata, Origin, Session, Settled};
+use crate::store::{Expect, Record, RecordId};
+use crate::token::{self, Tokens};
+
+/// A state on its way out.
+pub(super) struct Writing<'a, T> {
+    pub(super) cookie: &'a SessionCookie<T>,
+    pub(super) session: &'a Session<T>,
+    /// The sealing key, by its index in the ring.
+    pub(super) key: usize,
+    pub(super) metadata: &'a Metadata,
+    pub(super) state: State<&'a [u8]>,
+    pub(super) now: u64,
+    /// When the session ends at the latest.
+    pub(super) expires: u64,
+}
+
+impl<T> Writing<'_, T> {
+    /// Where the state lives from now on, what the store must do for it first, and the `Set-Cookie` values.
+    pub(super) fn write(
+        &self,
+        placement: Placement,
+        random: &mut impl Random,
+    ) -> Result<(Home, Vec<StoreOp>, Vec<String>), SealError> {
+        let (home, mut ops) = match placement {
+            Placement::Cookies(count) => (Home::Cookies(count), self.leave_store(random)?),
+            Placement::Stored => self.enter_store(random)?,
+        };
+        if let Origin::Ended(Some(record)) = self.session.origin {
+            ops.push(StoreOp::Delete(record, None));
+        }
+        let body = match home {
+            Home::Cookies(_) => Body::State(self.state),
+            Home::Record { id, version } => Body::Reference { record: id, version },
+        };
+        let token = self.seal(&self.cookie.keys.cookie, &[], &body, random)?;
+        let count = if let Home::Cookies(count) = home { count } else { 1 };
+        Ok((home, ops, self.set_cookies(&token::to_text(&token), count)))
+    }
+
+    /// Saves the state as a record: the same one at its next version, or a new one.
+    fn enter_store(&self, random: &mut impl Random) -> Result<(Home, Vec<StoreOp>), SealError> {
+        let (id, expect) = match self.record() {
+            Some((id, version)) if !self.session.change.rotate => (id, Expect::Version(version)),
+            _ => (RecordId::from_bytes(random::array(random)?), Expect::Absent),
+        };
+        let expires = self.cookie.limits.record_expires(self.now, self.expires);
+        let mut ops = vec![StoreOp::Save(self.seal_record(id, expires, random)?, expect)];
+        // After a rotation the old record goes once the new one is safe, and only if nobody has changed it since.
+        if let (Some((old, version)), Expect::Absent) = (self.record(), expect) {
+            ops.push(StoreOp::Delete(old, Some(version)));
+        }
+        Ok((Home::Record { id, version: self.metadata.sequence }, ops))
+    }
+
+    /// What becomes of the record of a state that goes back into cookies.
+    fn leave_store(&self, random: &mut impl Random) -> Result<Vec<StoreOp>, SealError> {
+        let Some((id, version)) = self.record() else { return Ok(Vec::new()) };
+        if self.session.change.rotate {
+            return Ok(vec![StoreOp::Delete(id, Some(version))]);
+        }
+        // It goes on for a little while, so that a parallel request which still holds the reference finds the newest
+        // state there.
+        let record = self.seal_record(id, self.expires.min(self.now + GRACE), random)?;
+        Ok(vec![StoreOp::Save(record, Expect::Version(version))])
+    }
+
+    /// The record that the session came from.
+    fn record(&self) -> Option<(RecordId, u64)> {
+        match self.session.as_arrived()?.home {
+            Home::Record { id, version } => Some((id, version)),
+            Home::Cookies(_) => None,
+        }
+    }
+
+    fn seal_record(&self, id: RecordId, expires: u64, random: &mut impl Random) -> Result<Record, SealError> {
+        let body = Body::State(State { record: true, ..self.state });
+        let sealed = self.seal(&self.cookie.keys.record, id.as_bytes(), &body, random)?;
+        Ok(Record { id, version: self.metadata.sequence, expires_at: time(expires), sealed })
+    }
+
+    fn seal(
+        &self,
+        tokens: &Tokens,
+        bound: &[u8],
+        body: &Body<&[u8]>,
+        random: &mut impl Random,
+    ) -> Result<Vec<u8>, SealError> {
+        let nonce = random::array::<NONCE_LEN>(random)?;
+        let len = payload::len(self.metadata, body);
+        Ok(tokens.seal(self.key, bound, &nonce, len, |out| payload::write(self.metadata, body, out)))
+    }
+
+    /// The fields that leave the browser with this token and nothing stale beside it.
+    fn set_cookies(&self, text: &str, count: u8) -> Vec<String> {
+        let spec = &self.cookie.cookie;
+        let carried = self.session.carried;
+        let max_age = self.expires.saturating_sub(self.now);
+        let mut fields = Vec::with_capacity(usize::from(count));
+        if count == 1 {
+            fields.push(spec.set(Role::State(0), text, max_age));
+        } else {
+            let values = (0..).zip(chunk::split(text, count));
+            fields.extend(values.map(|(index, value)| spec.set(Role::State(index), &value, max_age)));
+        }
+        fields.extend(carried.states_from(count).map(|role| spec.expire(role)));
+        if carried.seen() {
+            fields.push(if self.cookie.limits.idle.is_some() {
+                let value = self.cookie.keys.seen.seal(self.key, &self.metadata.id, self.now);
+                spec.set(Role::Seen, &value, max_age)
+            } else {
+                spec.expire(Role::Seen)
+            });
+        }
+        fields
+    }
+}
+
+impl<T> SessionCookie<T> {
+    /// What a session that is not written leaves behind: its end, the note that it was used, or nothing.
+    pub(super) fn unchanged(
+        &self,
+        session: &Session<T>,
+        key: Option<usize>,
+        now: u64,
+        spent: usize,
+    ) -> Outgoing {
+        match (&session.origin, key) {
+            (Origin::Ended(record), _) => {
+                let ops = record.map(|id| StoreOp::Delete(id, None)).into_iter().collect();
+                let seen = session.carried.seen().then_some(Role::Seen);
+                let ended = session.carried.states_from(0).chain(seen);
+                Outgoing::new(ops, ended.map(|role| self.cookie.expire(role)).collect(), Settled::Ended)
+            }
+            (Origin::Arrived(arrived), Some(key)) if self.limits.due(now, arrived.last_seen) => {
+                let expires = self.limits.expires(arrived.metadata.created, arrived.metadata.expires);
+                let max_age = expires.saturating_sub(now);
+                // Where the budget is spent, a later response notes it.
+                if spent + self.cookie.set_len(Role::Seen, seen::TEXT_LEN, max_age) > self.budget.total() {
+                    return Outgoing::Unchanged;
+                }
+                let ops = match arrived.home {
+                    Home::Cookies(_) => Vec::new(),
+                    Home::Record { id, version } => {
+                        let expires = self.limits.record_expires(now, expires);
+                        vec![StoreOp::Touch(id, version, time(expires))]
+                    }
+                };
+                let value = self.keys.seen.seal(key, &arrived.metadata.id, now);
+                let field = self.cookie.set(Role::Seen, &value, max_age);
+                Outgoing::new(ops, vec![field], Settled::Seen(now))
+            }
+            _ => Outgoing::Unchanged,
+        }
+    }
+}
+
+/// How long a record goes on after its state has moved into cookies, in seconds: longer than a request takes.
+const GRACE: u64 = 60;
