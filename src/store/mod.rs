@@ -79,7 +79,9 @@ pub enum Expect {
 /// backend to it.
 ///
 /// - An expired record is absent, for every method, from the second named by `expires_at` on.
-/// - An error means that the system failed or a condition did not hold; absence is never an error.
+/// - An error means that the system failed (it is unreachable, or full) or that a condition did not hold.
+/// - Versions above `i64::MAX` are refused by a save, and no record is at one. `expires_at` counts in whole seconds.
+/// - A call whose future is dropped may still take effect.
 /// - Each method is atomic: two calls at once have the effect of one after the other.
 /// - What `save` acknowledged, every later `load` of any process sees.
 pub trait Store: Send + Sync + 'static {
@@ -117,9 +119,42 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Conflict`](StoreError::is_conflict) if `expected` is given and a live record is at another version.
+    /// [`Conflict`](StoreError::is_conflict) if `expected` is given and there is no record at that version, be it at
+    /// another one or absent: whoever moves a state to a new record must learn that the old one was ended meanwhile.
     fn delete<'a>(&'a self, id: &'a RecordId, expected: Option<u64>)
     -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// The store of those who have none: it is never asked, since nothing is placed in it.
+pub(crate) struct NoStore;
+
+impl Store for NoStore {
+    fn load<'a>(&'a self, _: &'a RecordId, _: u64) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Self::fail()
+    }
+
+    fn save<'a>(&'a self, _: &'a Record, _: Expect) -> BoxFuture<'a, Result<(), StoreError>> {
+        Self::fail()
+    }
+
+    fn touch<'a>(
+        &'a self,
+        _: &'a RecordId,
+        _: u64,
+        _: OffsetDateTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Self::fail()
+    }
+
+    fn delete<'a>(&'a self, _: &'a RecordId, _: Option<u64>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Self::fail()
+    }
+}
+
+impl NoStore {
+    fn fail<'a, R: Send + 'a>() -> BoxFuture<'a, Result<R, StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError::unavailable("there is none", "no store was configured"))))
+    }
 }
 
 /// A store could not do what it was asked.
@@ -148,6 +183,12 @@ impl StoreError {
     /// Whether another writer came first. Reading again and applying the change once more may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self.kind, Kind::Conflict)
+    }
+}
+
+impl fmt::Debug for dyn Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store(..)")
     }
 }
 

@@ -1,0 +1,7 @@
+//! One suite holds every store to the contract that the documentation of `Store` states; beside it stands
+//! what only one backend promises.
+
+mod cases;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
