@@ -33,11 +33,11 @@ struct Held {
 #[derive(Clone, Debug)]
 pub struct RingEntry {
     key: Key,
-    created_at: Option<OffsetDateTime>,
-    activates_at: Option<OffsetDateTime>,
-    retires_at: Option<OffsetDateTime>,
-    expires_at: Option<OffsetDateTime>,
-    revoked_at: Option<OffsetDateTime>,
+    pub(crate) created_at: Option<OffsetDateTime>,
+    pub(crate) activates_at: Option<OffsetDateTime>,
+    pub(crate) retires_at: Option<OffsetDateTime>,
+    pub(crate) expires_at: Option<OffsetDateTime>,
+    pub(crate) revoked_at: Option<OffsetDateTime>,
 }
 
 impl RingEntry {

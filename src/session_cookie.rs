@@ -160,6 +160,11 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         self.admit_record(lookup, record, now).unwrap_or_else(|reason| self.start(carried, Some(reason)))
     }
 
+    /// The cookie's name.
+    pub fn name(&self) -> &str {
+        self.cookie.name()
+    }
+
     /// An authentic token's session, 3. if it still lives: nothing is inflated before that is known.
     fn admit(
         &self,

@@ -100,7 +100,7 @@ pub enum StoreOp {
 /// The values of a response's `Set-Cookie` fields, one a cookie.
 pub struct SetCookies {
     fields: Vec<String>,
-    pub(crate) settled: Settled,
+    settled: Settled,
 }
 
 impl fmt::Debug for SetCookies {
@@ -127,7 +127,8 @@ impl SetCookies {
         pairs.filter_map(|field| field.split(';').next()).collect::<Vec<_>>().join("; ")
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<String>, Settled) {
-        (self.fields, self.settled)
+    /// What becomes of the session once the cookies are on their way; to be taken once.
+    pub(crate) fn take_settled(&mut self) -> Settled {
+        std::mem::replace(&mut self.settled, Settled::Ended)
     }
 }

@@ -1,0 +1,75 @@
+//! Extractors for axum, on the [tower layer](super::tower).
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::header::COOKIE;
+use http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use super::tower::SessionLayer;
+pub use crate::request::{ExtractError, LazySession, Session};
+
+use crate::manager::CommitError;
+use crate::request::Slot;
+
+impl<S, T> FromRequestParts<S> for Session<T>
+where
+    S: Sync,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    type Rejection = ExtractError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ExtractError> {
+        slot(parts)?.take(parts.headers.get_all(COOKIE)).await
+    }
+}
+
+/// `None` where nothing valid came.
+impl<S, T> OptionalFromRequestParts<S> for Session<T>
+where
+    S: Sync,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    type Rejection = ExtractError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, ExtractError> {
+        let session: Self = slot(parts)?.take(parts.headers.get_all(COOKIE)).await?;
+        Ok((!session.is_fresh()).then_some(session))
+    }
+}
+
+impl<S, T> FromRequestParts<S> for LazySession<T>
+where
+    S: Sync,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    type Rejection = ExtractError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ExtractError> {
+        Ok(Self::new(slot(parts)?, &parts.headers))
+    }
+}
+
+fn slot<T: 'static>(parts: &Parts) -> Result<Arc<Slot<T>>, ExtractError>
+where
+    T: Send + Sync,
+{
+    parts.extensions.get::<Arc<Slot<T>>>().cloned().ok_or(ExtractError::NoLayer(type_name::<T>()))
+}
+
+impl IntoResponse for ExtractError {
+    fn into_response(self) -> Response {
+        (self.status(), self.to_string()).into_response()
+    }
+}
+
+/// For handlers that call [`Session::save`] and pass its error on.
+impl IntoResponse for CommitError {
+    fn into_response(self) -> Response {
+        (self.status(), self.to_string()).into_response()
+    }
+}

@@ -1,0 +1,275 @@
+//! Where cookies meet stores: loading a request's session, committing it to the response.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use crate::error::{BuildError, SealError};
+use crate::events;
+use crate::random::OsRandom;
+use crate::ring::KeyRing;
+use crate::session::Session;
+use crate::session_cookie::{Builder, Opened, Outgoing, SessionCookie, SetCookies, StoreOp};
+use crate::store::{Expect, NoStore, Store, StoreError};
+
+/// Sessions of type `T` in cookies and, where they outgrow them, in a store.
+///
+/// Frameworks' adapters call it; so can anything that has a request's headers and a response's.
+///
+/// ```
+/// use hardtack::store::MemoryStore;
+/// use hardtack::{Key, KeyRing, OsRandom, SessionManager};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Shop { cart: Vec<String> }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let ring = KeyRing::new([Key::generate(&mut OsRandom)?])?;
+/// let sessions = SessionManager::<Shop>::builder("__Host-session", ring)
+///     .app("shop")
+///     .store(MemoryStore::default())
+///     .build()?;
+///
+/// let request = http::HeaderMap::new();
+/// let mut session = sessions.load(&request).await?;
+/// session.cart.push("tea".into());
+///
+/// let mut response = http::HeaderMap::new();
+/// sessions.commit(&mut session, &mut response).await?;
+/// assert!(response.contains_key("set-cookie"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SessionManager<T> {
+    cookie: SessionCookie<T>,
+    store: Arc<dyn Store>,
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
+    /// Settings for sessions in the cookie `name`, sealed under `ring`. See [`SessionCookie::builder`].
+    pub fn builder(name: impl Into<String>, ring: KeyRing) -> Builder<T, Managed>
+    where
+        T: Default,
+    {
+        Self::builder_with(name, ring, T::default)
+    }
+
+    /// [`builder`](Self::builder) for a type without a default: `fresh` makes the value of a new session.
+    pub fn builder_with(
+        name: impl Into<String>,
+        ring: KeyRing,
+        fresh: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Builder<T, Managed> {
+        Builder::new(name, ring, fresh, Managed { store: Arc::new(NoStore) })
+    }
+
+    /// The cookie side alone.
+    pub fn cookie(&self) -> &SessionCookie<T> {
+        &self.cookie
+    }
+
+    /// The session of a request, from its `Cookie` fields and, if they refer to it, from the store. Whatever is not a
+    /// valid session gives a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// If the store failed: that is not the same as no session.
+    pub async fn load(&self, request: &HeaderMap) -> Result<Session<T>, StoreError> {
+        self.load_from(request.get_all(COOKIE)).await
+    }
+
+    /// [`load`](Self::load) from the values of the `Cookie` fields.
+    ///
+    /// # Errors
+    ///
+    /// If the store failed.
+    pub async fn load_from<'h, H>(
+        &self,
+        cookies: impl IntoIterator<Item = &'h H>,
+    ) -> Result<Session<T>, StoreError>
+    where
+        H: AsRef<[u8]> + ?Sized + 'h,
+    {
+        let session = match self.cookie.open(cookies) {
+            Opened::Fresh(session) | Opened::Ready(session) => session,
+            Opened::Stored(lookup) => {
+                let record = self.store.load(lookup.record_id(), lookup.at_least()).await?;
+                self.cookie.open_record(lookup, record)
+            }
+        };
+        if let Some(refusal) = session.refusal() {
+            events::refused(self.cookie.name(), refusal.reason());
+        }
+        Ok(session)
+    }
+
+    /// Saves what was changed: in the store first, where it belongs there, then as `Set-Cookie` fields of the response,
+    /// which becomes private to this client and varies on `Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitError`]. The headers are untouched then, and so are the client's cookies.
+    pub async fn commit(
+        &self,
+        session: &mut Session<T>,
+        response: &mut HeaderMap,
+    ) -> Result<(), CommitError> {
+        let cookies = self.save(session, 0).await?;
+        write_headers(cookies.as_ref(), response);
+        Ok(())
+    }
+
+    /// Saves what was changed, when other sessions have taken `spent` octets of the budget. `None`: nothing was.
+    pub(crate) async fn save(
+        &self,
+        session: &mut Session<T>,
+        spent: usize,
+    ) -> Result<Option<SetCookies>, CommitError> {
+        let outgoing = self.cookie.seal_at(session, OffsetDateTime::now_utc(), &mut OsRandom, spent)?;
+        let mut cookies = match outgoing {
+            Outgoing::Unchanged => return Ok(None),
+            Outgoing::Cookies(cookies) => cookies,
+            Outgoing::Stored(ops, cookies) => {
+                self.store_all(ops).await?;
+                cookies
+            }
+        };
+        session.settle(cookies.take_settled());
+        Ok(Some(cookies))
+    }
+
+    /// A valid `Cookie` header for a session that `prepare` made: for tests of handlers. Empty if it changed nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`commit`](Self::commit).
+    pub async fn mint(&self, prepare: impl FnOnce(&mut Session<T>)) -> Result<String, CommitError> {
+        let mut session = self.load_from([""; 0]).await?;
+        prepare(&mut session);
+        let cookies = self.save(&mut session, 0).await?;
+        Ok(cookies.map(|cookies| cookies.cookie_header()).unwrap_or_default())
+    }
+
+    /// Carries out a response's steps in order. Where a later one finds that another request came first, the record
+    /// that an earlier one made goes again: nothing refers to it.
+    async fn store_all(&self, ops: Vec<StoreOp>) -> Result<(), StoreError> {
+        let mut inserted = None;
+        for op in ops {
+            let done = match &op {
+                StoreOp::Save(record, expect) => self.store.save(record, *expect).await,
+                StoreOp::Touch(id, version, expires_at) => self.store.touch(id, *version, *expires_at).await,
+                StoreOp::Delete(id, expected) => self.store.delete(id, *expected).await,
+            };
+            if let Err(error) = done {
+                if let Some(id) = inserted {
+                    // The error that led here is the one to report; what is left behind expires.
+                    let _ = self.store.delete(&id, None).await;
+                }
+                return Err(error);
+            }
+            if let StoreOp::Save(record, Expect::Absent) = op {
+                inserted = Some(record.id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The target of a [`Builder`] that builds a [`SessionManager`].
+#[derive(Debug)]
+pub struct Managed {
+    store: Arc<dyn Store>,
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> Builder<T, Managed> {
+    /// Where states go that outgrow the cookies. Without one, a state that does not fit is an error.
+    pub fn store(self, store: impl Store) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// [`store`](Self::store) for one that several managers share.
+    pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.spill();
+        self.target.store = store;
+        self
+    }
+
+    /// Checks the settings and derives the keys.
+    ///
+    /// # Errors
+    ///
+    /// If a name, attribute, lifetime, budget or schema cannot work; the message says which, and why.
+    pub fn build(self) -> Result<SessionManager<T>, BuildError> {
+        let (cookie, Managed { store }) = self.build_cookie()?;
+        Ok(SessionManager { cookie, store })
+    }
+}
+
+/// A session could not be saved, and the response does not say that it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It could not be sealed: too large, no key, or not encodable.
+    #[error("the session could not be sealed")]
+    Seal(#[from] SealError),
+    /// The store failed, or another request has changed the session's record.
+    #[error("the session could not be stored")]
+    Store(#[from] StoreError),
+    /// Something still holds the session while the response is sent: a spawned task, or a streaming body.
+    #[error("the session is still in use: drop it before the response is returned")]
+    InUse,
+}
+
+impl CommitError {
+    /// Whether another request changed the session first.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_conflict())
+    }
+
+    /// The status that a response gets by default: 409 for a conflict, 503 for a store that failed, else 500.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Store(error) if error.is_conflict() => StatusCode::CONFLICT,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Seal(_) | Self::InUse => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// The headers of a response that has read a session and, with `cookies`, sets it.
+pub(crate) fn write_headers(cookies: Option<&SetCookies>, headers: &mut HeaderMap) {
+    let varies = |value: &HeaderValue| {
+        let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        names.into_iter().any(|name| name == "*" || name.eq_ignore_ascii_case("cookie"))
+    };
+    if !headers.get_all(VARY).iter().any(varies) {
+        headers.append(VARY, HeaderValue::from_static("cookie"));
+    }
+    let Some(cookies) = cookies else { return };
+    for field in cookies.iter() {
+        let value = HeaderValue::from_str(field).expect("a Set-Cookie value is visible ASCII");
+        headers.append(SET_COOKIE, value);
+    }
+    make_private(headers);
+}
+
+/// Keeps shared caches from storing a response that sets a cookie (RFC 9111, section 7.3).
+fn make_private(headers: &mut HeaderMap) {
+    let mut kept = Vec::new();
+    for value in headers.get_all(CACHE_CONTROL) {
+        kept.extend(value.to_str().unwrap_or_default().split(',').map(str::trim));
+    }
+    let directive = |part: &str| part.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kept.iter().any(|part| *part == "private" || directive(part) == "no-store") {
+        return;
+    }
+    kept.retain(|part| !part.is_empty() && !matches!(&*directive(part), "public" | "s-maxage" | "private"));
+    kept.insert(0, "private");
+    let value = HeaderValue::from_str(&kept.join(", ")).expect("made of parts of header values");
+    headers.insert(CACHE_CONTROL, value);
+}
