@@ -49,6 +49,11 @@ impl Budget {
         Self { cookies, total: if total < 6_144 { total } else { 6_144 } }
     }
 
+    /// No state in cookies: everything goes to the store, where it can be ended at once, and the cookie is a reference.
+    pub const fn stored() -> Self {
+        Self::new(0, 3_000)
+    }
+
     /// How many cookies the state may take.
     pub const fn cookies(&self) -> u8 {
         self.cookies
@@ -66,12 +71,13 @@ impl Budget {
     }
 
     /// Checks that the budget carries at least what every session needs.
-    pub(crate) fn checked(self, least: usize) -> Result<Self, BuildError> {
-        if !(1..=MAX_PARTS).contains(&self.cookies) {
-            return Err(BuildError::new(
-                "budget.cookies",
-                format!("{} is not within 1 and 63", self.cookies),
-            ));
+    pub(crate) fn checked(self, least: usize, store: bool) -> Result<Self, BuildError> {
+        if self.cookies > MAX_PARTS {
+            return Err(BuildError::new("budget.cookies", format!("{} are more than 63", self.cookies)));
+        }
+        if self.cookies == 0 && !store {
+            let why = "without a store, a state needs at least one cookie";
+            return Err(BuildError::new("budget.cookies", why));
         }
         if self.total < least {
             let why =

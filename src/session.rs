@@ -26,7 +26,7 @@ use crate::store::RecordId;
 ///
 /// let ring = KeyRing::new([Key::generate(&mut OsRandom)?])?;
 /// let cookie = SessionCookie::<Cart>::builder("__Host-session", ring).build()?;
-/// let mut session = cookie.open(["theme=dark"]).into_session()?;
+/// let mut session = cookie.open(["theme=dark"]).into_session();
 /// assert!(session.is_fresh() && session.id().is_none());
 /// session.items.push("tea".into());
 /// session.rotate();
@@ -86,13 +86,23 @@ pub(crate) enum Settled {
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) rotate: bool,
-    pub(crate) subject: Option<Option<String>>,
+    pub(crate) subject: SubjectChange,
     pub(crate) expires: Option<u64>,
+}
+
+/// Whose session it is to be.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) enum SubjectChange {
+    #[default]
+    Keep,
+    Clear,
+    /// This user's, by the id that the application knows.
+    Set(String),
 }
 
 impl Change {
     pub(crate) fn is_none(&self) -> bool {
-        !self.rotate && self.subject.is_none() && self.expires.is_none()
+        !self.rotate && self.subject == SubjectChange::Keep && self.expires.is_none()
     }
 }
 
@@ -176,12 +186,12 @@ impl<T> Session<T> {
 
     /// Says whose session it is. Only a keyed hash of `user` is sealed, so that no personal data is in it.
     pub fn set_subject(&mut self, user: impl Into<String>) {
-        self.change.subject = Some(Some(user.into()));
+        self.change.subject = SubjectChange::Set(user.into());
     }
 
     /// Says that it is nobody's any more.
     pub fn clear_subject(&mut self) {
-        self.change.subject = Some(None);
+        self.change.subject = SubjectChange::Clear;
     }
 
     /// Ends the session at `time`, or at the absolute limit if that is earlier.

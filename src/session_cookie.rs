@@ -29,7 +29,7 @@ use crate::payload::{self, Body, Compression, State};
 use crate::random::{self, OsRandom, Random};
 use crate::ring::KeyRing;
 use crate::seen::Seen;
-use crate::session::{Arrived, Fresh, Home, Metadata, Session, SessionId, Subject};
+use crate::session::{Arrived, Fresh, Home, Metadata, Session, SessionId, Subject, SubjectChange};
 use crate::store::Record;
 use crate::token::{Plain, Tokens};
 use crate::wiped::Wiped;
@@ -110,12 +110,12 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let deflated = self.deflate(&encoded);
         let state = self.state(&encoded, deflated.as_ref());
         // 3. Its place in the budget.
-        let fields = Fields::new(self, session, &metadata, &state, now);
-        let placement = fields.place(encoded.len(), spent)?;
+        let fields = Fields::new(self, session, &metadata, &state, now, spent);
+        let placement = fields.place(encoded.len())?;
         // 4. Sealed for that place, 5. cut into chunks, 6. set as cookies.
         let expires = self.expires(&metadata);
         let writing = Writing { cookie: self, session, key, metadata: &metadata, state, now, expires };
-        let (home, ops, cookies) = writing.write(placement, random)?;
+        let (home, ops, cookies) = writing.write(placement, fields.expired(placement), random)?;
         let key = self.keys.cookie.key_id(key);
         let arrived = Arrived { metadata, last_seen: now, key, encoded: Some(encoded), home };
         Ok(Outgoing::sealed(ops, cookies, arrived))
@@ -155,9 +155,10 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
 
     /// [`open_record`](Self::open_record) at a given time. A record that is missing or does not open gives a fresh
     /// session, whose [`refusal`](Session::refusal) says why.
+    #[expect(clippy::needless_pass_by_value, reason = "a lookup is answered once")]
     pub fn open_record_at(&self, lookup: Lookup, record: Option<Record>, now: OffsetDateTime) -> Session<T> {
         let carried = lookup.carried;
-        self.admit_record(lookup, record, now).unwrap_or_else(|reason| self.start(carried, Some(reason)))
+        self.admit_record(&lookup, record, now).unwrap_or_else(|reason| self.start(carried, Some(reason)))
     }
 
     /// The cookie's name.
@@ -178,19 +179,20 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         match body {
             Body::State(state) => {
                 let home = Home::Cookies(cookies);
-                Ok(Opened::Ready(self.unpack(plain, state, metadata, last_seen, home, carried)?))
+                Ok(Opened::Ready(self.unpack(plain, &state, metadata, last_seen, home, carried)?))
             }
             Body::Reference { record, version } if self.spill => {
                 Ok(Opened::Stored(Lookup { record, version, metadata, last_seen, carried }))
             }
-            _ => Err(Reason::Payload),
+            // A reference, and no store was configured to look it up in.
+            Body::Reference { .. } => Err(Reason::NoRecord),
         }
     }
 
     /// The same for a record, which in addition must be the one that the cookie meant.
     fn admit_record(
         &self,
-        lookup: Lookup,
+        lookup: &Lookup,
         record: Option<Record>,
         now: OffsetDateTime,
     ) -> Result<Session<T>, Reason> {
@@ -211,14 +213,14 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let used = metadata.sealed.max(lookup.last_seen);
         let last_seen = self.limits.check(seconds(now), used, self.expires(&metadata), || None)?;
         let home = Home::Record { id: lookup.record, version };
-        self.unpack(plain, state, metadata, last_seen, home, lookup.carried)
+        self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)
     }
 
     /// 2. Inflates and 1. decodes a state that is authentic and alive.
     fn unpack(
         &self,
         plain: Plain,
-        state: State<Range<usize>>,
+        state: &State<Range<usize>>,
         metadata: Metadata,
         last_seen: u64,
         home: Home,
@@ -263,7 +265,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             }
             None => {
                 !session.change.rotate
-                    && !matches!(session.change.subject, Some(Some(_)))
+                    && !matches!(session.change.subject, SubjectChange::Set(_))
                     && encoded == self.codec.encode(&session.fresh_value())?
             }
         };
@@ -309,12 +311,12 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     }
 
     fn subject(&self, session: &Session<T>, key: Option<usize>) -> Option<Subject> {
-        match (&session.change.subject, key) {
-            (None, _) => session.subject(),
-            (Some(Some(user)), Some(key)) => {
-                Some(Subject::from_bytes(self.keys.subjects[key].compute(user.as_bytes())))
+        match &session.change.subject {
+            SubjectChange::Keep => session.subject(),
+            SubjectChange::Clear => None,
+            SubjectChange::Set(user) => {
+                key.map(|key| Subject::from_bytes(self.keys.subjects[key].compute(user.as_bytes())))
             }
-            (Some(_), _) => None,
         }
     }
 

@@ -54,10 +54,7 @@ where
     }
 }
 
-fn slot<T: 'static>(parts: &Parts) -> Result<Arc<Slot<T>>, ExtractError>
-where
-    T: Send + Sync,
-{
+fn slot<T: Send + Sync + 'static>(parts: &Parts) -> Result<Arc<Slot<T>>, ExtractError> {
     parts.extensions.get::<Arc<Slot<T>>>().cloned().ok_or(ExtractError::NoLayer(type_name::<T>()))
 }
 

@@ -208,7 +208,7 @@ impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
         let least = token::text_len(token::OVERHEAD + 56 + NONCE_LEN);
         let least = cookie.set_len(Role::State(0), least, limits.absolute)
             + cookie.set_len(Role::Seen, crate::seen::TEXT_LEN, limits.absolute);
-        let budget = self.budget.checked(least)?;
+        let budget = self.budget.checked(least, self.spill)?;
         if self.max_value == 0 {
             return Err(BuildError::new("max_value", "0 octets hold no value"));
         }

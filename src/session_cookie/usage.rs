@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::SessionCookie;
 use crate::budget::{Placement, Sizes, Stored};
 use crate::chunk;
-use crate::cookie::Role;
+use crate::cookie::{Carried, Role};
 use crate::error::{Parts, SealError, TooLarge};
 use crate::lifetime::seconds;
 use crate::payload::{self, Body, State};
@@ -49,8 +49,8 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let metadata = self.next(session, key, now, &mut Zeros)?;
         let deflated = self.deflate(&encoded);
         let state = self.state(&encoded, deflated.as_ref());
-        let fields = Fields::new(self, session, &metadata, &state, now);
-        let placement = fields.place(encoded.len(), 0)?;
+        let fields = Fields::new(self, session, &metadata, &state, now, 0);
+        let placement = fields.place(encoded.len())?;
         let parts = fields.parts(placement);
         Ok(Usage {
             placement,
@@ -68,6 +68,8 @@ pub(super) struct Fields<'a, T> {
     cookie: &'a SessionCookie<T>,
     session: &'a Session<T>,
     max_age: u64,
+    /// What other sessions have taken of the budget.
+    spent: usize,
     /// The payload with the state in it.
     state: usize,
     /// The two segments of it.
@@ -83,12 +85,14 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
         metadata: &Metadata,
         state: &State<&[u8]>,
         now: u64,
+        spent: usize,
     ) -> Self {
         let record = RecordId::from_bytes([0; 16]);
         Self {
             cookie,
             session,
             max_age: cookie.expires(metadata).saturating_sub(now),
+            spent,
             state: payload::len(metadata, &Body::State(*state)),
             segments: state.public.len() + state.secret.len(),
             reference: payload::len(metadata, &Body::Reference { record, version: metadata.sequence }),
@@ -96,7 +100,7 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
     }
 
     /// Where the state goes, if its encoded value is one that opening would accept.
-    pub(super) fn place(&self, value: usize, spent: usize) -> Result<Placement, TooLarge> {
+    pub(super) fn place(&self, value: usize) -> Result<Placement, TooLarge> {
         let limit = self.cookie.max_value;
         if value > limit {
             return Err(TooLarge {
@@ -105,7 +109,7 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
                 parts: Parts { value, ..Parts::default() },
             });
         }
-        self.cookie.budget.place(self, spent)
+        self.cookie.budget.place(self, self.spent)
     }
 
     /// The cookies of this placement: how many, and the characters of the token in them.
@@ -125,18 +129,48 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
         })
     }
 
+    /// The octets of what the response must set and expire.
     fn header(&self, placement: Placement) -> usize {
         let spec = &self.cookie.cookie;
-        let carried = self.session.carried;
-        let (count, _) = self.token(placement);
         let set = self.values(placement).map(|(role, value)| spec.set_len(role, value, self.max_age));
-        let expired = carried.states_from(count).map(|role| spec.expire_len(role));
-        let seen = match (carried.seen(), self.cookie.limits.idle) {
+        let seen = match (self.session.carried.seen(), self.cookie.limits.idle) {
             (false, _) => 0,
             (true, Some(_)) => spec.set_len(Role::Seen, seen::TEXT_LEN, self.max_age),
             (true, None) => spec.expire_len(Role::Seen),
         };
-        set.sum::<usize>() + expired.sum::<usize>() + seen
+        set.sum::<usize>() + seen + self.cookie.expired_len(self.stale(placement, 0))
+    }
+
+    /// The cookies that the response expires.
+    pub(super) fn expired(&self, placement: Placement) -> impl Iterator<Item = Role> {
+        let taken = self.spent + self.header(placement);
+        self.stale(placement, self.cookie.budget.total().saturating_sub(taken))
+    }
+
+    fn stale(&self, placement: Placement, room: usize) -> impl Iterator<Item = Role> {
+        self.cookie.stale(self.session.carried, self.token(placement).0, room)
+    }
+}
+
+impl<T> SessionCookie<T> {
+    /// The carried cookies from number `first` on that a response expires: all that this budget can have set, and of
+    /// others (planted, or of a larger budget of the past) as many as there is room for. The rest is harmless, and goes
+    /// another time.
+    pub(super) fn stale(&self, carried: Carried, first: u8, room: usize) -> impl Iterator<Item = Role> {
+        let mut left = room;
+        carried.states_from(first).filter(move |&role| {
+            let len = self.cookie.expire_len(role);
+            let must = matches!(role, Role::State(index) if index < self.budget.cookies().max(1));
+            let may = must || len <= left;
+            if !must && may {
+                left -= len;
+            }
+            may
+        })
+    }
+
+    fn expired_len(&self, roles: impl Iterator<Item = Role>) -> usize {
+        roles.map(|role| self.cookie.expire_len(role)).sum()
     }
 }
 
@@ -161,13 +195,15 @@ impl<T: Serialize + DeserializeOwned> Sizes for Fields<'_, T> {
             Placement::Cookies(_) => (self.state, self.segments),
             Placement::Stored => (self.reference, 0),
         };
+        let must = self.cookie.expired_len(self.stale(placement, 0));
+        let header = self.header(placement) - must + self.cookie.expired_len(self.expired(placement));
         let values: usize = self.values(placement).map(|(_, value)| value).sum();
         Parts {
             value,
             metadata: payload - value,
             encryption: token::OVERHEAD,
             encoding: values - token::OVERHEAD - payload,
-            cookies: self.header(placement) - values,
+            cookies: header - values,
         }
     }
 }

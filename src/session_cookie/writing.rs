@@ -29,10 +29,12 @@ pub(super) struct Writing<'a, T> {
 }
 
 impl<T> Writing<'_, T> {
-    /// Where the state lives from now on, what the store must do for it first, and the `Set-Cookie` values.
+    /// Where the state lives from now on, what the store must do for it first, and the `Set-Cookie` values, which
+    /// expire these cookies too.
     pub(super) fn write(
         &self,
         placement: Placement,
+        expired: impl Iterator<Item = Role>,
         random: &mut impl Random,
     ) -> Result<(Home, Vec<StoreOp>, Vec<String>), SealError> {
         let (home, mut ops) = match placement {
@@ -48,7 +50,7 @@ impl<T> Writing<'_, T> {
         };
         let token = self.seal(&self.cookie.keys.cookie, &[], &body, random)?;
         let count = if let Home::Cookies(count) = home { count } else { 1 };
-        Ok((home, ops, self.set_cookies(&token::to_text(&token), count)))
+        Ok((home, ops, self.set_cookies(&token::to_text(&token), count, expired)))
     }
 
     /// Saves the state as a record: the same one at its next version, or a new one.
@@ -105,9 +107,8 @@ impl<T> Writing<'_, T> {
     }
 
     /// The fields that leave the browser with this token and nothing stale beside it.
-    fn set_cookies(&self, text: &str, count: u8) -> Vec<String> {
+    fn set_cookies(&self, text: &str, count: u8, expired: impl Iterator<Item = Role>) -> Vec<String> {
         let spec = &self.cookie.cookie;
-        let carried = self.session.carried;
         let max_age = self.expires.saturating_sub(self.now);
         let mut fields = Vec::with_capacity(usize::from(count));
         if count == 1 {
@@ -116,8 +117,8 @@ impl<T> Writing<'_, T> {
             let values = (0..).zip(chunk::split(text, count));
             fields.extend(values.map(|(index, value)| spec.set(Role::State(index), &value, max_age)));
         }
-        fields.extend(carried.states_from(count).map(|role| spec.expire(role)));
-        if carried.seen() {
+        fields.extend(expired.map(|role| spec.expire(role)));
+        if self.session.carried.seen() {
             fields.push(if self.cookie.limits.idle.is_some() {
                 let value = self.cookie.keys.seen.seal(self.key, &self.metadata.id, self.now);
                 spec.set(Role::Seen, &value, max_age)
@@ -142,7 +143,8 @@ impl<T> SessionCookie<T> {
             (Origin::Ended(record), _) => {
                 let ops = record.map(|id| StoreOp::Delete(id, None)).into_iter().collect();
                 let seen = session.carried.seen().then_some(Role::Seen);
-                let ended = session.carried.states_from(0).chain(seen);
+                let room = self.budget.total().saturating_sub(spent);
+                let ended = self.stale(session.carried, 0, room).chain(seen);
                 Outgoing::new(ops, ended.map(|role| self.cookie.expire(role)).collect(), Settled::Ended)
             }
             (Origin::Arrived(arrived), Some(key)) if self.limits.due(now, arrived.last_seen) => {
