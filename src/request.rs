@@ -173,7 +173,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Slot<T> {
 
     async fn save(&self, session: &mut session::Session<T>) -> Result<(), CommitError> {
         let own = self.lock().saved.as_ref().map_or(0, SetCookies::header_len);
-        let others = self.spent.0.load(Ordering::Relaxed) - own;
+        let others = self.spent.0.load(Ordering::Relaxed).saturating_sub(own);
         if let Some(cookies) = self.manager.save(session, others).await? {
             self.spent.0.store(others + cookies.header_len(), Ordering::Relaxed);
             self.lock().saved = Some(cookies);

@@ -97,7 +97,8 @@ fn app(carts: &Arc<SessionManager<Cart>>) -> Router {
     }
     async fn fill(mut session: Session<Cart>) {
         // Nothing that compresses into a cookie.
-        session.items = (1_u64..500).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+        session.items =
+            (1_u64..500).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
     }
     async fn count(session: Session<Cart>) -> String {
         session.items.len().to_string()
@@ -294,7 +295,13 @@ async fn a_response_says_what_caches_must_know() {
 async fn what_a_handler_said_of_caching_is_kept_as_far_as_it_may() {
     async fn directed(mut session: Session<Cart>, request: HeaderMap) -> impl IntoResponse {
         session.items.push("tea".into());
-        ([(CACHE_CONTROL, request["x-directive"].clone()), (VARY, "Accept, Cookie".parse().expect("ASCII"))], "")
+        (
+            [
+                (CACHE_CONTROL, request["x-directive"].clone()),
+                (VARY, "Accept, Cookie".parse().expect("ASCII")),
+            ],
+            "",
+        )
     }
     let layer = SessionLayer::new(carts(Flaky::default()));
     let app = Router::new().route("/", get(directed)).layer(layer);
@@ -404,7 +411,9 @@ async fn a_store_that_fails_is_a_503_and_loses_nothing() {
     let cookies = next("", &send(&app, "/fill", "").await);
     store.down.store(true, Ordering::SeqCst);
     let small = next("", &send(&app, "/add", "").await);
-    for (path, cookies) in [("/count", cookies.as_str()), ("/add", &cookies), ("/fill", &small), ("/fill", "")] {
+    for (path, cookies) in
+        [("/count", cookies.as_str()), ("/add", &cookies), ("/fill", &small), ("/fill", "")]
+    {
         let response = send(&app, path, cookies).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
         untouched(&response);
@@ -486,7 +495,8 @@ async fn logging_out_leaves_nothing_in_the_browser_and_nothing_in_the_store() {
 #[tokio::test]
 async fn sessions_beside_one_another_share_one_budget() {
     async fn both(mut login: Session<Login>, mut cart: Session<Cart>) {
-        login.user = Some((0..200_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect());
+        login.user =
+            Some((0..200_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect());
         cart.items = (0..100_u64).map(|n| format!("{:x}", n.wrapping_mul(0xD6E8_FEB8_6659_FD93))).collect();
     }
     async fn read(login: Session<Login>, cart: Session<Cart>) -> String {
@@ -513,7 +523,8 @@ async fn sessions_beside_one_another_share_one_budget() {
         .layer(SessionLayer::new(carts));
     let response = send(&app, "/", "").await;
     assert_eq!(response.status(), StatusCode::OK);
-    let header: usize = set_cookies(&response).iter().map(|field| "Set-Cookie: \r\n".len() + field.len()).sum();
+    let header: usize =
+        set_cookies(&response).iter().map(|field| "Set-Cookie: \r\n".len() + field.len()).sum();
     assert!(header <= Budget::default().total());
     let cookies = next("", &response);
     let expected = format!("true {:?}", Some(Placement::Stored));
@@ -562,7 +573,9 @@ async fn tests_of_handlers_can_mint_cookies() {
 #[tokio::test]
 async fn any_cookie_header_is_answered() {
     let app = app(&carts(Flaky::default()));
-    for cookies in ["__Host-cart", "=", ";;;", "__Host-cart=\"x\"", "__Host-cart=AAAAAC.x; __Host-cart.1=AAAABC.y"] {
+    for cookies in
+        ["__Host-cart", "=", ";;;", "__Host-cart=\"x\"", "__Host-cart=AAAAAC.x; __Host-cart.1=AAAABC.y"]
+    {
         assert_eq!(send(&app, "/count", cookies).await.status(), StatusCode::OK);
     }
 }

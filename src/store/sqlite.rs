@@ -281,7 +281,7 @@ const TOUCH: &str = "\
 
 const DELETE: &str = "DELETE FROM hardtack_sessions WHERE id = ?1";
 
-const DELETE_VERSION: &str = 
+const DELETE_VERSION: &str =
     "DELETE FROM hardtack_sessions WHERE id = ?1 AND version = ?2 AND expires_at > ?3";
 
 /// Few enough that no insert is slow, and more than one, so that the expired dwindle.
