@@ -92,6 +92,8 @@ const GENERATION: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TOKEN: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMk";
@@ -186,6 +188,45 @@ mod tests {
             (0, "\u{1f36a}\u{1f36a}\u{1f36a}"),
         ] {
             assert_eq!(Piece::parse(number, value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_come_in_the_order_of_their_first_pieces() {
+        let other = "oldAQIDBAUGBwgJCgsMDQ4P";
+        let (a, b) = (values(TOKEN, 2), values(other, 3));
+        let (a, b) = (borrowed(&a), borrowed(&b));
+        assert_eq!(joined(&[b[2], a[0], a[1], b[0], b[1]]), [other, TOKEN]);
+        assert_eq!(joined(&[a[1], b[0], b[1], b[2], a[0]]), [TOKEN, other]);
+    }
+
+    #[test]
+    fn counts_of_one_generation_are_not_mixed() {
+        let (two, three) = (values(TOKEN, 2), values(TOKEN, 3));
+        assert!(joined(&[borrowed(&two)[0], borrowed(&three)[1], borrowed(&three)[2]]).is_empty());
+        assert_eq!(joined(&[borrowed(&two), borrowed(&three)].concat()), [TOKEN, TOKEN]);
+    }
+
+    #[test]
+    fn a_token_is_cut_evenly_and_never_into_an_empty_piece() {
+        for len in [63, 64, 100, 5000] {
+            let token = "t".repeat(len);
+            for count in 2..=MAX_PARTS {
+                let pieces: Vec<_> = split(&token, count).map(|value| value.len() - HEADER).collect();
+                let (least, most) = (pieces.iter().min().copied(), pieces.iter().max().copied());
+                assert!(least >= Some(1) && most <= least.map(|least| least + 1), "{pieces:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_what_is_joined_is_no_longer_than_that(
+            cookies in prop::collection::vec((0..MAX_PARTS, "[AB]{4}[A-D][A-D]\\.[a-z]{0,3}|.{0,9}"), 0..40),
+        ) {
+            let cookies: Vec<_> = cookies.iter().map(|(number, value)| (*number, value.as_str())).collect();
+            let sent: usize = cookies.iter().map(|(_, value)| value.len()).sum();
+            prop_assert!(joined(&cookies).iter().map(String::len).sum::<usize>() <= sent);
         }
     }
 }

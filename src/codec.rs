@@ -27,6 +27,7 @@ impl Encoded {
     /// The two segments, one after the other.
     pub(crate) fn joined(mut public: Wiped, secret: &[u8]) -> Self {
         let end = public.len();
+        public.reserve(secret.len());
         public.extend_from_slice(secret);
         Self { public: 0..end, secret: end..public.len(), bytes: public }
     }
@@ -55,7 +56,7 @@ impl PartialEq for Encoded {
 pub(crate) struct Codec {
     format: Format,
     proven: Proven,
-    /// The longest encoding so far: what to reserve, so that plaintext is not left behind by a growing buffer.
+    /// The longest encoding so far: what to reserve, so that no buffer has to grow.
     longest: AtomicUsize,
 }
 
@@ -78,9 +79,10 @@ impl Codec {
             let returned = decode::<T>(self.format, &encoded).ok_or_else(|| {
                 SealError::Encode(format!("{}{HINT}", "what was encoded does not decode again"))
             })?;
-            // Lengths, not bytes: the order of a `HashMap` differs from one map to the next.
-            let (again, _) = self.write(&returned)?;
-            if (again.public.len(), again.secret.len()) != (encoded.public.len(), encoded.secret.len()) {
+            // Shape and lengths, not bytes: the order of a `HashMap` differs from one map to the next.
+            let (again, shape_again) = self.write(&returned)?;
+            let lengths = |encoded: &Encoded| (encoded.public.len(), encoded.secret.len());
+            if shape_again != shape || lengths(&again) != lengths(&encoded) {
                 return Err(SealError::Encode(format!("what was encoded decodes to another value{HINT}")));
             }
             self.proven.insert(shape);
@@ -132,3 +134,6 @@ impl Default for Proven {
         Self(std::array::from_fn(|index| AtomicU64::new(if index == 63 { 0 } else { u64::MAX })))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,11 +100,17 @@ impl CookieSpec {
         Ok(Self { name: name.to_owned(), tail, persistent: attributes.persistent })
     }
 
+    /// Cookies of a name that was not checked: published test vectors have one with a dot.
+    #[cfg(test)]
+    pub(crate) fn unchecked(name: &str) -> Self {
+        Self { name: name.to_owned(), tail: String::new(), persistent: false }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The session's cookies among those of the request, in its order. Bytes that are not UTF-8 belong to others.
+    /// The session's cookies among those of the request, in its order. What is not UTF-8 belongs to others.
     pub(crate) fn read<'h, H>(
         &self,
         headers: impl IntoIterator<Item = &'h H>,
@@ -114,13 +120,13 @@ impl CookieSpec {
     {
         headers
             .into_iter()
-            .flat_map(|header| valid_runs(header.as_ref()))
-            .flat_map(|run| run.split(';'))
-            .map(|pair| pair.trim_matches([' ', '\t']))
-            .filter(|pair| pair.starts_with(self.name.as_str()))
-            .filter_map(|pair| {
-                let cookie = Cookie::parse(pair).ok()?;
-                Some((self.role(cookie.name_raw()?)?, cookie.value_raw()?))
+            .flat_map(|header| whole_parts(header.as_ref()))
+            .map(|part| part.trim_matches(WHITE_SPACE))
+            .filter(|part| part.starts_with(self.name.as_str()))
+            .filter_map(|part| {
+                let (name, value) = part.split_once('=')?;
+                let role = self.role(name.trim_end_matches(WHITE_SPACE))?;
+                Some((role, value.trim_start_matches(WHITE_SPACE)))
             })
     }
 
@@ -206,26 +212,31 @@ impl CookieSpec {
 
 const SEEN: &str = ".seen";
 
-/// The longest runs of UTF-8 in a header, one after the other.
-///
-/// A cut leaves the end of somebody else's value at the start of a run. Should that look like one of ours, it is one
-/// more thing that does not authenticate.
-fn valid_runs(mut bytes: &[u8]) -> impl Iterator<Item = &str> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
+/// What a cookie's name and value may have around them (RFC 9110, section 5.6.3). No other space of Unicode counts: what
+/// a browser takes for another name must not become ours here.
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
+
+/// The parts of a header between its semicolons, but for those that are not UTF-8. Such a part is left out whole: what
+/// follows a bad byte may look like one of our cookies, and the browser held it for somebody else's.
+fn whole_parts(header: &[u8]) -> impl Iterator<Item = &str> {
+    let mut rest = header;
+    let runs = std::iter::from_fn(move || {
+        if rest.is_empty() {
             return None;
         }
-        let (run, rest) = match str::from_utf8(bytes) {
+        let (run, behind) = match str::from_utf8(rest) {
             Ok(all) => (all, &[][..]),
             Err(error) => {
-                let (valid, rest) = bytes.split_at(error.valid_up_to());
-                let run = str::from_utf8(valid).expect("valid up to here");
-                (run, &rest[error.error_len().unwrap_or(rest.len())..])
+                let (valid, bad) = rest.split_at(error.valid_up_to());
+                let valid = str::from_utf8(valid).expect("valid up to here");
+                let run = valid.rfind(';').map_or("", |end| &valid[..end]);
+                (run, bad.iter().position(|&byte| byte == b';').map_or(&[][..], |end| &bad[end + 1..]))
             }
         };
-        bytes = rest;
+        rest = behind;
         Some(run)
-    })
+    });
+    runs.flat_map(|run| run.split(';'))
 }
 
 fn check_name(name: &str) -> Result<(), BuildError> {
@@ -416,5 +427,40 @@ mod tests {
             read("sid", &headers),
             [(Role::State(0), "1"), (Role::State(1), "2"), (Role::State(0), "3"), (Role::State(0), "4")]
         );
+    }
+
+    #[test]
+    fn what_a_browser_takes_for_another_name_is_not_ours() {
+        // In most of these a browser does not see the prefix, so a sibling domain may set them.
+        for part in [
+            "x\u{ff}__Host-sid=a".as_bytes(),
+            b"\xff__Host-sid=a",
+            b"x=\xff__Host-sid=a",
+            b"__Host-sid=a\xff",
+            b"=__Host-sid=a",
+            "\u{a0}__Host-sid=a".as_bytes(),
+            "\u{2003}__Host-sid=a".as_bytes(),
+            "__Host-sid\u{a0}=a".as_bytes(),
+            b"\x0b__Host-sid=a",
+            b"__Host-sid\x0c=a",
+        ] {
+            assert_eq!(read("__Host-sid", &[part]), []);
+            let around = [b"__Host-sid=1;", part, b"; __Host-sid=2"].concat();
+            assert_eq!(read("__Host-sid", &[&around]), [(Role::State(0), "1"), (Role::State(0), "2")]);
+        }
+    }
+
+    #[test]
+    fn nothing_but_spaces_and_tabs_is_taken_off_a_value() {
+        let values = [
+            ("\t a \t", "a"),
+            ("\"a\"", "\"a\""),
+            ("%61", "%61"),
+            ("a=b", "a=b"),
+            ("\u{a0}a\u{a0}", "\u{a0}a\u{a0}"),
+        ];
+        for (sent, value) in values {
+            assert_eq!(read("sid", &[format!("sid={sent}").as_bytes()]), [(Role::State(0), value)]);
+        }
     }
 }

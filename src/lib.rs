@@ -57,6 +57,8 @@ mod session_cookie;
 pub mod store;
 mod token;
 mod varint;
+#[cfg(test)]
+mod vectors;
 mod wiped;
 
 #[cfg(feature = "axum")]

@@ -187,3 +187,184 @@ fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     *bytes = rest;
     Some(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::array::uniform16;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is written, of the length that was foretold.
+    #[track_caller]
+    fn written(metadata: &Metadata, body: &Body<&[u8]>) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(metadata, body, &mut out);
+        assert_eq!(out.len(), len(metadata, body));
+        out
+    }
+
+    /// The body with its segments in place of where they stand.
+    fn within(body: Body<Range<usize>>, bytes: &[u8]) -> Body<&[u8]> {
+        match body {
+            Body::Reference { record, version } => Body::Reference { record, version },
+            Body::State(State { record, codec, compression, public, secret }) => Body::State(State {
+                record,
+                codec,
+                compression,
+                public: &bytes[public],
+                secret: &bytes[secret],
+            }),
+        }
+    }
+
+    fn metadata(times: impl Strategy<Value = [u64; 4]>) -> impl Strategy<Value = Metadata> {
+        let ids = (uniform16(any::<u8>()), option::of(uniform16(any::<u8>())));
+        (ids, times, any::<bool>(), any::<u64>(), any::<u32>()).prop_map(
+            |(
+                (id, subject),
+                [created, authenticated, sealed, expires],
+                is_authenticated,
+                sequence,
+                schema,
+            )| Metadata {
+                id: SessionId::from_bytes(id),
+                created,
+                authenticated: is_authenticated.then_some(authenticated),
+                sealed,
+                expires,
+                sequence,
+                schema,
+                subject: subject.map(Subject::from_bytes),
+            },
+        )
+    }
+
+    /// Times that four octets can say.
+    fn near() -> impl Strategy<Value = [u64; 4]> {
+        (0..u64::MAX - MAX_DELTA, 0..MAX_DELTA, 0..=MAX_DELTA, 0..=MAX_DELTA).prop_map(
+            |(created, authenticated, sealed, expires)| {
+                [created, created + authenticated, created + sealed, created + expires]
+            },
+        )
+    }
+
+    fn body() -> impl Strategy<Value = Body<Vec<u8>>> {
+        let compression = prop_oneof![
+            Just(Compression::None),
+            Just(Compression::Zstd),
+            any::<u64>().prop_map(Compression::Dictionary)
+        ];
+        let segments = (vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..50));
+        let state = (any::<bool>(), 0..=MAX_CODEC, compression, segments).prop_map(
+            |(record, codec, compression, (public, secret))| {
+                Body::State(State { record, codec, compression, public, secret })
+            },
+        );
+        let reference = (uniform16(any::<u8>()), any::<u64>())
+            .prop_map(|(record, version)| Body::Reference { record: RecordId::from_bytes(record), version });
+        prop_oneof![3 => state, 1 => reference]
+    }
+
+    fn borrowed(body: &Body<Vec<u8>>) -> Body<&[u8]> {
+        match body {
+            Body::Reference { record, version } => Body::Reference { record: *record, version: *version },
+            Body::State(State { record, codec, compression, public, secret }) => Body::State(State {
+                record: *record,
+                codec: *codec,
+                compression: *compression,
+                public,
+                secret,
+            }),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(metadata in metadata(near()), body in body()) {
+            let bytes = written(&metadata, &borrowed(&body));
+            let (read, found) = read(&bytes).expect("what was written");
+            prop_assert_eq!(read, metadata);
+            prop_assert_eq!(within(found, &bytes), borrowed(&body));
+        }
+
+        #[test]
+        fn times_that_cannot_be_said_are_moved_once_and_stay(
+            metadata in metadata(prop_oneof![any::<[u64; 4]>(), near()]),
+            body in body(),
+        ) {
+            let bytes = written(&metadata, &borrowed(&body));
+            let (moved, _) = read(&bytes).expect("what was written");
+            prop_assert_eq!(moved.created, metadata.created);
+            let within = |time: u64| (moved.created..=moved.created.saturating_add(MAX_DELTA)).contains(&time);
+            prop_assert!([moved.sealed, moved.expires].into_iter().chain(moved.authenticated).all(within));
+            prop_assert_eq!(moved.authenticated.is_some(), metadata.authenticated.is_some());
+            prop_assert_eq!(written(&moved, &borrowed(&body)), bytes);
+        }
+
+        #[test]
+        fn whatever_is_read_is_what_would_be_written_for_it(
+            metadata in metadata(near()),
+            body in body(),
+            change in option::of((any::<prop::sample::Index>(), any::<u8>())),
+            noise in vec(any::<u8>(), 0..80),
+        ) {
+            let mut bytes = written(&metadata, &borrowed(&body));
+            match change {
+                Some((index, byte)) => *index.get_mut(&mut bytes) = byte,
+                None => bytes = noise,
+            }
+            if let Some((metadata, body)) = read(&bytes) {
+                prop_assert_eq!(written(&metadata, &within(body, &bytes)), bytes);
+            }
+        }
+
+        #[test]
+        fn metadata_takes_at_most_40_octets_and_56_with_a_subject(
+            metadata in metadata(prop_oneof![any::<[u64; 4]>(), near()]),
+            public in 0..16_384_usize,
+            dictionary in 0..128_u64,
+        ) {
+            let metadata = Metadata {
+                created: metadata.created % (1 << 35),
+                sequence: metadata.sequence % (1 << 14),
+                schema: metadata.schema % 128,
+                ..metadata
+            };
+            let segment = vec![0; public];
+            let most = if metadata.subject.is_some() { 56 } else { 40 };
+            for (compression, most) in [
+                (Compression::None, most - 1),
+                (Compression::Zstd, most - 1),
+                (Compression::Dictionary(dictionary), most),
+            ] {
+                let (record, codec) = (false, 0);
+                let state = State { record, codec, compression, public: segment.as_slice(), secret: &[] };
+                let taken = len(&metadata, &Body::State(state)) - public;
+                prop_assert!(taken <= most, "{} octets", taken);
+            }
+        }
+    }
+
+    #[test]
+    fn the_most_that_metadata_may_take_is_taken() {
+        let metadata = Metadata {
+            id: SessionId::from_bytes([0; 16]),
+            created: (1 << 35) - 1,
+            authenticated: Some(u64::MAX),
+            sealed: u64::MAX,
+            expires: u64::MAX,
+            sequence: (1 << 14) - 1,
+            schema: 127,
+            subject: Some(Subject::from_bytes([0; 16])),
+        };
+        let (record, codec, compression) = (false, 0, Compression::Dictionary(127));
+        let segment = [0; (1 << 14) - 1];
+        let state =
+            Body::State(State { record, codec, compression, public: segment.as_slice(), secret: &[] });
+        assert_eq!(len(&metadata, &state) - segment.len(), 56);
+        assert_eq!(len(&Metadata { subject: None, ..metadata }, &state) - segment.len(), 40);
+    }
+}

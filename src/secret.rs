@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
 use ctutils::CtEq;
 use serde::de::{DeserializeOwned, Error as _};
@@ -110,17 +111,11 @@ impl<'de, T: Zeroize + DeserializeOwned> Deserialize<'de> for Secret<T> {
 
 /// Runs `write`, which serializes a value; every secret in it goes to `segment`.
 pub(crate) fn sealing<R>(format: Format, segment: &mut Wiped, write: impl FnOnce(&Watch) -> R) -> R {
-    let scope =
-        Scope { mode: Mode::Sealing { count: 0 }, format, segment: std::mem::take(segment), shape: 0 };
-    let watch = Watch::default();
-    let running = Running::start(scope);
+    let watch = Rc::new(Watch::default());
+    let mode = Mode::Sealing { count: 0, watch: Rc::clone(&watch) };
+    let running = Running::start(Scope { mode, format, segment: std::mem::take(segment) });
     let result = write(&watch);
-    let scope = running.finish();
-    watch.note(scope.shape);
-    *segment = scope.segment;
-    if let Mode::Refused(why) = scope.mode {
-        watch.refuse(why);
-    }
+    *segment = running.finish().segment;
     result
 }
 
@@ -134,9 +129,8 @@ pub(crate) fn opening<R>(format: Format, segment: &[u8], read: impl FnOnce() -> 
         rest = rest.get(length..)?;
         spans.push(start..start + length);
     }
-    let scope =
-        Scope { mode: Mode::Opening { spans }, format, segment: Wiped::from(segment.to_vec()), shape: 0 };
-    let running = Running::start(scope);
+    let mode = Mode::Opening { spans };
+    let running = Running::start(Scope { mode, format, segment: Wiped::from(segment.to_vec()) });
     let result = read();
     running.finish();
     Some(result)
@@ -147,14 +141,17 @@ struct Scope {
     mode: Mode,
     format: Format,
     segment: Wiped,
-    /// The shapes of the secrets, which the outer watch cannot see.
-    shape: u64,
 }
 
 enum Mode {
-    Sealing { count: u32 },
-    Opening { spans: Vec<Range<usize>> },
-    Refused(String),
+    /// The watch is the one over the value, which the content of a secret would otherwise not take part in.
+    Sealing {
+        count: u32,
+        watch: Rc<Watch>,
+    },
+    Opening {
+        spans: Vec<Range<usize>>,
+    },
 }
 
 thread_local! {
@@ -195,7 +192,7 @@ struct Inside;
 impl Inside {
     /// `None` if this thread is inside a secret already.
     fn enter() -> Option<Self> {
-        (!INSIDE.replace(true)).then_some(Self)
+        if INSIDE.replace(true) { None } else { Some(Self) }
     }
 }
 
@@ -211,18 +208,19 @@ fn divert<T: Serialize>(value: &T) -> Result<u32, &'static str> {
     let format = SCOPE.with_borrow(|scope| scope.as_ref().map(|scope| scope.format)).ok_or(OUTSIDE)?;
     // The scope is not borrowed while the value's own code runs.
     let mut content = Wiped::with_capacity(256);
-    let watch = Watch::default();
-    let written = format.write(value, &mut content, &watch);
+    let inner = Watch::default();
+    let written = format.write(value, &mut content, &inner);
     SCOPE.with_borrow_mut(|scope| {
         let scope = scope.as_mut().ok_or(OUTSIDE)?;
+        let Mode::Sealing { count, watch } = &mut scope.mode else { return Err(OUTSIDE) };
         if let Err(why) = written {
-            scope.mode = Mode::Refused(why);
+            watch.refuse(why);
             return Err("refused");
         }
-        let Mode::Sealing { count } = &mut scope.mode else { return Err(OUTSIDE) };
+        watch.note(inner.shape());
         let index = *count;
         *count += 1;
-        scope.shape = scope.shape.rotate_left(5) ^ watch.shape();
+        scope.segment.reserve(varint::len(content.len() as u64) + content.len());
         varint::write(content.len() as u64, &mut scope.segment);
         scope.segment.extend_from_slice(&content);
         Ok(index)
@@ -239,3 +237,6 @@ fn fetch<T: DeserializeOwned>(index: u32) -> Result<T, &'static str> {
     })?;
     format.read(&content).ok_or("the secret does not decode")
 }
+
+#[cfg(test)]
+mod tests;

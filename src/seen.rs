@@ -12,10 +12,9 @@ use crate::aead::{Kind, MAC_LEN, Mac, Root};
 use crate::key::KeyId;
 use crate::ring::KeyRing;
 use crate::session::SessionId;
-use crate::token;
 
 /// The characters of a seen cookie's value.
-pub(crate) const TEXT_LEN: usize = token::text_len(LEN);
+pub(crate) const TEXT_LEN: usize = LEN / 3 * 4;
 
 const LEN: usize = KeyId::LEN + 4 + MAC_LEN;
 
@@ -64,4 +63,70 @@ fn message(id: KeyId, session: &SessionId, seconds: [u8; 4]) -> [u8; KeyId::LEN 
     message[4..20].copy_from_slice(session.as_bytes());
     message[20..].copy_from_slice(&seconds);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+
+    const ID: SessionId = SessionId::from_bytes([3; 16]);
+
+    fn seen() -> Seen {
+        let ring = KeyRing::new([Key::unchecked([1; 32]), Key::unchecked([2; 32])]).expect("two keys");
+        Seen::bind(&ring, "shop", "__Host-session")
+    }
+
+    #[track_caller]
+    fn refused(text: &str) {
+        assert_eq!(seen().open(&ID, text, |_| true), None, "{text}");
+    }
+
+    #[test]
+    fn the_time_comes_back_in_32_characters_under_either_key() {
+        for index in 0..2 {
+            for seconds in [0, 1, 1_760_000_000, u64::from(u32::MAX)] {
+                let text = seen().seal(index, &ID, seconds);
+                assert_eq!(text.len(), 32);
+                assert_eq!(text.len(), TEXT_LEN);
+                assert_eq!(seen().open(&ID, &text, |key| key == index), Some(seconds));
+                assert_eq!(seen().open(&ID, &text, |key| key != index), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_32_bits_stays_at_their_last_second() {
+        for seconds in [1 << 32, u64::MAX] {
+            let text = seen().seal(0, &ID, seconds);
+            assert_eq!(seen().open(&ID, &text, |_| true), Some(u32::MAX.into()));
+        }
+    }
+
+    #[test]
+    fn any_bit_flipped_and_any_other_length_are_refused() {
+        let bytes = URL_SAFE_NO_PAD.decode_to_vec(seen().seal(0, &ID, 1_760_000_000)).expect("base64url");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            refused(&URL_SAFE_NO_PAD.encode_to_string(flipped));
+        }
+        for len in 0..LEN {
+            refused(&URL_SAFE_NO_PAD.encode_to_string(&bytes[..len]));
+        }
+        refused(&URL_SAFE_NO_PAD.encode_to_string([bytes.as_slice(), &[0]].concat()));
+        refused(&"\u{1f36a}".repeat(8));
+    }
+
+    #[test]
+    fn the_cookie_of_another_session_is_worth_nothing() {
+        refused(&seen().seal(0, &SessionId::from_bytes([4; 16]), 1_760_000_000));
+    }
+
+    #[test]
+    fn a_key_does_not_vouch_for_the_other() {
+        let mut bytes = URL_SAFE_NO_PAD.decode_to_vec(seen().seal(0, &ID, 1)).expect("base64url");
+        bytes[..KeyId::LEN].copy_from_slice(seen().keys[1].0.as_bytes());
+        refused(&URL_SAFE_NO_PAD.encode_to_string(bytes));
+    }
 }

@@ -97,7 +97,7 @@ pub(crate) enum SubjectChange {
     Keep,
     Clear,
     /// This user's, by the id that the application knows.
-    Set(String),
+    Set(Vec<u8>),
 }
 
 impl Change {
@@ -184,9 +184,10 @@ impl<T> Session<T> {
         self.change = Change::default();
     }
 
-    /// Says whose session it is. Only a keyed hash of `user` is sealed, so that no personal data is in it.
-    pub fn set_subject(&mut self, user: impl Into<String>) {
-        self.change.subject = SubjectChange::Set(user.into());
+    /// Says whose session it is, by whatever the application calls a user by. Only a keyed hash of it is sealed, so that
+    /// no personal data is in the session.
+    pub fn set_subject(&mut self, user: impl AsRef<[u8]>) {
+        self.change.subject = SubjectChange::Set(user.as_ref().to_vec());
     }
 
     /// Says that it is nobody's any more.

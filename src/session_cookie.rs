@@ -315,7 +315,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             SubjectChange::Keep => session.subject(),
             SubjectChange::Clear => None,
             SubjectChange::Set(user) => {
-                key.map(|key| Subject::from_bytes(self.keys.subjects[key].compute(user.as_bytes())))
+                key.map(|key| Subject::from_bytes(self.keys.subjects[key].compute(user)))
             }
         }
     }

@@ -157,3 +157,176 @@ pub(crate) fn from_text(text: &str) -> Result<Vec<u8>, Reason> {
 pub(crate) const fn text_len(octets: usize) -> usize {
     (octets * 4).div_ceil(3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+
+    const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
+    const LENGTHS: [usize; 6] = [0, 1, 15, 16, 17, 100];
+
+    fn ring() -> KeyRing {
+        KeyRing::new([Key::unchecked([1; 32]), Key::unchecked([2; 32])]).expect("two keys")
+    }
+
+    fn tokens(kind: Kind) -> Tokens {
+        Tokens::bind(&ring(), "shop", "__Host-session", kind)
+    }
+
+    fn sealed(tokens: &Tokens, bound: &[u8], len: usize) -> Vec<u8> {
+        tokens.seal(0, bound, &NONCE, len, |out| out.resize(out.len() + len, b'p'))
+    }
+
+    fn opened(tokens: &Tokens, bound: &[u8], token: &[u8]) -> Result<Vec<u8>, Reason> {
+        tokens.open(bound, token.to_vec(), |_| true).map(|plain| plain.payload().to_vec())
+    }
+
+    /// The token with a bit of it changed, for each of its bits.
+    fn flipped(token: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> {
+        (0..token.len() * 8).map(|bit| {
+            let mut flipped = token.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            (bit, flipped)
+        })
+    }
+
+    #[test]
+    fn a_token_is_61_bytes_longer_than_what_is_in_it_and_opens_to_that() {
+        let tokens = tokens(Kind::Cookie);
+        for len in LENGTHS {
+            let token = sealed(&tokens, b"", len);
+            assert_eq!(token.len(), len + 61);
+            assert_eq!(opened(&tokens, b"", &token), Ok(vec![b'p'; len]));
+            assert_eq!(to_text(&token).len(), text_len(token.len()));
+            assert_eq!(tokens.peek(&to_text(&token)), Ok(()));
+            assert_eq!(from_text(&to_text(&token)), Ok(token));
+        }
+    }
+
+    #[test]
+    fn a_token_with_any_bit_flipped_is_refused() {
+        let tokens = tokens(Kind::Cookie);
+        for len in LENGTHS {
+            for (bit, token) in flipped(&sealed(&tokens, b"", len)) {
+                let expected = match bit / 8 {
+                    0 => Reason::Version,
+                    1..5 => Reason::UnknownKey,
+                    _ => Reason::Forged,
+                };
+                assert_eq!(opened(&tokens, b"", &token), Err(expected), "bit {bit} of {len} octets sealed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_of_any_other_length_is_refused() {
+        let tokens = tokens(Kind::Cookie);
+        let token = sealed(&tokens, b"", 20);
+        for end in 0..token.len() {
+            let reason = if end < OVERHEAD { Reason::Malformed } else { Reason::Forged };
+            assert_eq!(opened(&tokens, b"", &token[..end]), Err(reason));
+        }
+        assert_eq!(opened(&tokens, b"", &[token.as_slice(), &[0]].concat()), Err(Reason::Forged));
+    }
+
+    #[test]
+    fn a_token_opens_for_its_own_purpose_only() {
+        let ring = ring();
+        let bind = |app, name, kind| Tokens::bind(&ring, app, name, kind);
+        let token = sealed(&bind("shop", "sid", Kind::Record), b"id 1", 20);
+        assert!(opened(&bind("shop", "sid", Kind::Record), b"id 1", &token).is_ok());
+        for (app, name, kind, bound) in [
+            ("shop2", "sid", Kind::Record, "id 1"),
+            ("", "sid", Kind::Record, "id 1"),
+            ("sho", "psid", Kind::Record, "id 1"),
+            ("shops", "id", Kind::Record, "id 1"),
+            ("shop", "sid2", Kind::Record, "id 1"),
+            ("shop", "sid", Kind::Cookie, "id 1"),
+            ("shop", "sid", Kind::Seen, "id 1"),
+            ("shop", "sid", Kind::Record, "id 2"),
+            ("shop", "sid", Kind::Record, ""),
+        ] {
+            let opened = opened(&bind(app, name, kind), bound.as_bytes(), &token);
+            assert_eq!(opened, Err(Reason::Forged), "{app} {name} {kind:?} {bound}");
+        }
+    }
+
+    #[test]
+    fn a_token_opens_under_the_key_that_it_names_if_that_may_open() {
+        let tokens = tokens(Kind::Cookie);
+        let mut token = tokens.seal(1, b"", &NONCE, 0, |_| ());
+        let plain = tokens.open(b"", token.clone(), |index| index == 1).expect("a token of the second key");
+        assert_eq!(plain.key, tokens.key_id(1));
+        assert_eq!(tokens.open(b"", token.clone(), |_| false).err(), Some(Reason::UnknownKey));
+        token[1..5].copy_from_slice(tokens.key_id(0).as_bytes());
+        assert_eq!(opened(&tokens, b"", &token), Err(Reason::Forged));
+    }
+
+    #[test]
+    fn a_mac_over_other_bytes_is_refused_though_its_key_is_right() {
+        let tokens = tokens(Kind::Cookie);
+        let token = sealed(&tokens, b"", 20);
+        let (body, mac) = token.split_at(token.len() - MAC_LEN);
+        let (ciphertext, tag) = (&body[HEADER..body.len() - TAG_LEN], &body[body.len() - TAG_LEN..]);
+        let with_mac_over = |message: &[u8]| [body, &tokens.keys[0].1.mac.compute(message)].concat();
+        assert_eq!(with_mac_over(&[&body[..HEADER], tag].concat()), token);
+        for message in [
+            b"".as_slice(),
+            body,
+            tag,
+            &body[..HEADER],
+            &[&body[1..HEADER], tag].concat(),
+            &[&body[..PREFIX], tag].concat(),
+            &[&body[..HEADER], ciphertext].concat(),
+            &[tag, &body[..HEADER]].concat(),
+            &[&body[..HEADER], tag, mac].concat(),
+        ] {
+            assert_eq!(opened(&tokens, b"", &with_mac_over(message)), Err(Reason::Forged));
+        }
+    }
+
+    #[test]
+    fn a_right_mac_does_not_stand_in_for_a_right_tag() {
+        let tokens = tokens(Kind::Cookie);
+        for (bit, mut token) in flipped(&sealed(&tokens, b"", 20)) {
+            if bit / 8 >= PREFIX && bit / 8 < token.len() - MAC_LEN {
+                let end = token.len() - MAC_LEN;
+                let message = [&token[..HEADER], &token[end - TAG_LEN..end]].concat();
+                let mac = tokens.keys[0].1.mac.compute(&message);
+                token[end..].copy_from_slice(&mac);
+                assert_eq!(opened(&tokens, b"", &token), Err(Reason::Forged), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_token_has_one_text() {
+        let tokens = tokens(Kind::Cookie);
+        for len in 0..3 {
+            let text = to_text(&sealed(&tokens, b"", len));
+            let spare = text[..text.len() - 1].to_owned() + "_";
+            let standard = text.replace('-', "+").replace('_', "/");
+            let mut others =
+                vec![format!("{text}="), format!("{text}=="), format!(" {text}"), format!("{text}\n")];
+            others.extend((len < 2).then_some(spare));
+            others.extend((standard != text).then_some(standard));
+            for other in others {
+                assert_eq!(from_text(&other), Err(Reason::Malformed), "{other}");
+            }
+        }
+        assert_eq!(from_text(&"A".repeat(81)), Err(Reason::Malformed));
+        assert_eq!(from_text(&"A".repeat(85)), Err(Reason::Malformed));
+        assert_eq!(from_text(&"A".repeat(82)).map(|token| token.len()), Ok(61));
+    }
+
+    #[test]
+    fn junk_is_turned_away_by_its_first_eight_characters() {
+        let tokens = tokens(Kind::Cookie);
+        for text in ["", "AAAAAAA", "AAAA AAAA", "\u{1f36a}\u{1f36a}", "AQ=="] {
+            assert_eq!(tokens.peek(text), Err(Reason::Malformed), "{text}");
+        }
+        assert_eq!(tokens.peek("AAAAAAAA"), Err(Reason::Version));
+        assert_eq!(tokens.peek("AQAAAAAA"), Err(Reason::UnknownKey));
+    }
+}

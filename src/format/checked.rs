@@ -23,7 +23,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// The fingerprint of what was written so far. Elements of one sequence that have the same shape count once.
+    /// The fingerprint of what was written so far.
     pub(crate) fn shape(&self) -> u64 {
         self.shape.get()
     }
@@ -309,17 +309,20 @@ macro_rules! named_fields {
 
 named_fields!(SerializeStruct, SerializeStructVariant);
 
-/// The elements of a sequence or map: runs of one shape count once, so that a cart of 20 is shaped like a cart of 21.
+/// The elements of a sequence or map. Each shape counts once, so that a cart of 20 is shaped like a cart of 21, and their
+/// order does not count, because a `HashMap` that was read again has another.
 pub(super) struct Elements<'w, C> {
     inner: C,
     watch: &'w Watch,
     before: u64,
-    last: u64,
+    first: Option<u64>,
+    /// Nothing is allocated as long as all elements have the first one's shape.
+    others: Vec<u64>,
 }
 
 impl<'w, C> Elements<'w, C> {
     fn new(inner: C, watch: &'w Watch) -> Self {
-        Self { inner, watch, before: watch.shape(), last: 0 }
+        Self { inner, watch, before: watch.shape(), first: None, others: Vec::new() }
     }
 
     /// Starts the fingerprint of one element.
@@ -327,13 +330,24 @@ impl<'w, C> Elements<'w, C> {
         self.before = self.watch.shape.replace(0);
     }
 
-    /// Folds the element's fingerprint into what came before it, unless it repeats the last one.
+    /// Sets the element's fingerprint aside.
     fn finish(&mut self) {
         let element = self.watch.shape.replace(self.before);
-        if element != self.last {
-            self.watch.note(element);
-            self.last = element;
+        if *self.first.get_or_insert(element) != element && self.others.last() != Some(&element) {
+            self.others.push(element);
         }
+    }
+
+    /// Folds the fingerprints of all elements into what came before them.
+    fn fold(mut self) -> C {
+        if !self.others.is_empty() {
+            self.others.extend(self.first.take());
+            self.others.sort_unstable();
+            self.others.dedup();
+        }
+        self.first.into_iter().chain(self.others).for_each(|shape| self.watch.note(shape));
+        self.watch.note(Kind::End as u64);
+        self.inner
     }
 }
 
@@ -349,8 +363,7 @@ impl<C: SerializeSeq> SerializeSeq for Elements<'_, C> {
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
-        self.watch.note(Kind::End as u64);
-        self.inner.end()
+        self.fold().end()
     }
 }
 
@@ -370,7 +383,9 @@ impl<C: SerializeMap> SerializeMap for Elements<'_, C> {
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
-        self.watch.note(Kind::End as u64);
-        self.inner.end()
+        self.fold().end()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::wiped::Wiped;
 use checked::Checked;
 pub(crate) use checked::Watch;
 
@@ -36,7 +37,7 @@ impl Format {
     pub(crate) fn write<T: Serialize + ?Sized>(
         self,
         value: &T,
-        out: &mut Vec<u8>,
+        out: &mut Wiped,
         watch: &Watch,
     ) -> Result<(), String> {
         match self {
@@ -47,7 +48,7 @@ impl Format {
                     .map_err(|error| watch.take_refusal().unwrap_or_else(|| error.to_string()))
             }
             #[cfg(feature = "json")]
-            Self::Json => serde_json::to_writer(out, value)
+            Self::Json => serde_json::to_writer(Append(out), value)
                 .map_err(|error| watch.take_refusal().unwrap_or_else(|| error.to_string())),
         }
     }
@@ -65,25 +66,41 @@ impl Format {
     }
 }
 
-/// A postcard output that appends to a buffer in whole slices.
-struct Append<'a>(&'a mut Vec<u8>);
+/// An output of either format that appends to a buffer.
+struct Append<'a>(&'a mut Wiped);
 
 impl Flavor for Append<'_> {
     type Output = ();
 
     #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.reserve(data.len());
         self.0.extend_from_slice(data);
         Ok(())
     }
 
     #[inline]
     fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.reserve(1);
         self.0.push(data);
         Ok(())
     }
 
     fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "json")]
+impl std::io::Write for Append<'_> {
+    #[inline]
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.reserve(data.len());
+        self.0.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
