@@ -36,25 +36,25 @@ pub(crate) fn split(token: &str, count: u8) -> impl Iterator<Item = String> {
 /// One piece as a request carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece<'h> {
-    generation: &'h str,
+    generation: &'h [u8],
     count: u8,
     index: u8,
-    text: &'h str,
+    text: &'h [u8],
 }
 
 impl<'h> Piece<'h> {
     /// Reads the value of the cookie that has this number. Its header must say the same number.
-    pub(crate) fn parse(number: u8, value: &'h str) -> Option<Self> {
+    pub(crate) fn parse(number: u8, value: &'h [u8]) -> Option<Self> {
         let (header, text) = value.split_at_checked(HEADER)?;
         let (generation, rest) = header.split_at_checked(GENERATION)?;
-        let &[index, count, b'.'] = rest.as_bytes() else { return None };
+        let &[index, count, b'.'] = rest else { return None };
         let (index, count) = (digit(index)?, digit(count)?);
         let sound = index == number && (2..=MAX_PARTS).contains(&count) && index < count && !text.is_empty();
         sound.then_some(Self { generation, count, index, text })
     }
 
     /// What pieces of one token have in common.
-    fn group(&self) -> (&'h str, u8) {
+    fn group(&self) -> (&'h [u8], u8) {
         (self.generation, self.count)
     }
 }
@@ -63,16 +63,17 @@ impl<'h> Piece<'h> {
 /// the generations first came. Of two pieces with one index the first counts.
 ///
 /// What this allocates is bounded by what was received, and so is its time: a client chooses neither.
-pub(crate) fn join(pieces: &[Piece<'_>]) -> impl Iterator<Item = (String, u8)> {
+pub(crate) fn join(pieces: &[Piece<'_>]) -> impl Iterator<Item = (Vec<u8>, u8)> {
     let mut sorted: Vec<(usize, Piece<'_>)> = pieces.iter().copied().enumerate().collect();
     sorted.sort_by_key(|(_, piece)| (piece.group(), piece.index));
     sorted.dedup_by_key(|(_, piece)| (piece.group(), piece.index));
-    let mut tokens: Vec<(usize, String, u8)> = sorted
+    let mut tokens: Vec<(usize, Vec<u8>, u8)> = sorted
         .chunk_by(|(_, a), (_, b)| a.group() == b.group())
         .filter(|group| group.len() == usize::from(group[0].1.count))
         .map(|group| {
             let came = group.iter().map(|&(came, _)| came).min().expect("a group has pieces");
-            (came, group.iter().map(|(_, piece)| piece.text).collect(), group[0].1.count)
+            let texts: Vec<&[u8]> = group.iter().map(|(_, piece)| piece.text).collect();
+            (came, texts.concat(), group[0].1.count)
         })
         .collect();
     tokens.sort_by_key(|&(came, ..)| came);
@@ -100,8 +101,8 @@ mod tests {
 
     fn joined(values: &[(u8, &str)]) -> Vec<String> {
         let pieces: Vec<_> =
-            values.iter().filter_map(|&(number, value)| Piece::parse(number, value)).collect();
-        join(&pieces).map(|(token, _)| token).collect()
+            values.iter().filter_map(|&(number, value)| Piece::parse(number, value.as_bytes())).collect();
+        join(&pieces).map(|(token, _)| String::from_utf8(token).expect("text was cut")).collect()
     }
 
     fn values(token: &str, count: u8) -> Vec<(u8, String)> {
@@ -187,7 +188,7 @@ mod tests {
             (0, "AAA\u{e4}AC.x"),
             (0, "\u{1f36a}\u{1f36a}\u{1f36a}"),
         ] {
-            assert_eq!(Piece::parse(number, value), None, "{value:?}");
+            assert_eq!(Piece::parse(number, value.as_bytes()), None, "{value:?}");
         }
     }
 

@@ -19,8 +19,8 @@ pub(crate) const WORTH_TRYING: usize = 512;
 /// Lengths tell something about content; in steps of this many octets they tell less.
 const PADDING: usize = 32;
 
-/// zstd's own default level: on a few kilobytes, higher ones gain a percent for twice the time.
-const LEVEL: i32 = 3;
+/// On a few kilobytes, higher levels gain a percent or two and take longer.
+const LEVEL: i32 = 1;
 
 /// The compressed segment, if it is shorter than `public`.
 pub(crate) fn deflate(public: &[u8]) -> Option<Wiped> {

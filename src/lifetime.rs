@@ -1,5 +1,7 @@
 //! How long a session lives: at most so long, and at most so long unused.
 
+use std::time::SystemTime;
+
 use time::{Duration, OffsetDateTime};
 
 use crate::error::{BuildError, Reason};
@@ -137,8 +139,8 @@ impl Limits {
 }
 
 /// Whole seconds since 1970; times before count as 1970.
-pub(crate) fn seconds(time: OffsetDateTime) -> u64 {
-    u64::try_from(time.unix_timestamp()).unwrap_or(0)
+pub(crate) fn seconds(time: impl Into<SystemTime>) -> u64 {
+    time.into().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The time of so many seconds since 1970; what lies beyond the year 9999 counts as its end.

@@ -1,12 +1,12 @@
 //! Where cookies meet stores: loading a request's session, committing it to the response.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
 
 use crate::error::{BuildError, SealError};
 use crate::events;
@@ -60,11 +60,7 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
     }
 
     /// [`builder`](Self::builder) for a type without a default: `fresh` makes the value of a new session.
-    pub fn builder_with(
-        name: impl Into<String>,
-        ring: KeyRing,
-        fresh: impl Fn() -> T + Send + Sync + 'static,
-    ) -> Builder<T, Managed> {
+    pub fn builder_with(name: impl Into<String>, ring: KeyRing, fresh: fn() -> T) -> Builder<T, Managed> {
         Builder::new(name, ring, fresh, Managed { store: Arc::new(NoStore) })
     }
 
@@ -130,7 +126,7 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         session: &mut Session<T>,
         spent: usize,
     ) -> Result<Option<SetCookies>, CommitError> {
-        let outgoing = self.cookie.seal_at(session, OffsetDateTime::now_utc(), &mut OsRandom, spent)?;
+        let outgoing = self.cookie.seal_at(session, SystemTime::now(), &mut OsRandom, spent)?;
         let mut cookies = match outgoing {
             Outgoing::Unchanged => return Ok(None),
             Outgoing::Cookies(cookies) => cookies,

@@ -1,9 +1,12 @@
 //! The keys that an application holds, and which of them seals and opens at a given time.
 
+use std::time::SystemTime;
+
 use time::OffsetDateTime;
 
 use crate::aead::Root;
 use crate::key::{Key, KeyError, KeyId};
+use crate::lifetime::seconds;
 
 /// The keys of an application: one seals, all that have not expired open.
 ///
@@ -83,14 +86,14 @@ impl RingEntry {
         Self { revoked_at: Some(time), ..self }
     }
 
-    fn may_seal(&self, now: OffsetDateTime) -> bool {
+    fn may_seal(&self, now: u64) -> bool {
         self.may_open(now)
-            && self.activates_at.is_none_or(|time| time <= now)
-            && self.retires_at.is_none_or(|time| now < time)
+            && self.activates_at.is_none_or(|time| seconds(time) <= now)
+            && self.retires_at.is_none_or(|time| now < seconds(time))
     }
 
-    fn may_open(&self, now: OffsetDateTime) -> bool {
-        self.revoked_at.is_none() && self.expires_at.is_none_or(|time| now < time)
+    fn may_open(&self, now: u64) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|time| now < seconds(time))
     }
 }
 
@@ -136,8 +139,8 @@ impl KeyRing {
     }
 
     /// The key that seals at this time. `None` if none may: then sealing fails rather than using a wrong one.
-    pub fn sealing_key(&self, now: OffsetDateTime) -> Option<KeyId> {
-        self.sealing_index(now).map(|index| self.entries[index].id)
+    pub fn sealing_key(&self, now: impl Into<SystemTime>) -> Option<KeyId> {
+        self.sealing_index(seconds(now)).map(|index| self.entries[index].id)
     }
 
     /// The ids of all keys, in the order of the ring.
@@ -149,13 +152,13 @@ impl KeyRing {
         self.entries.iter().map(|held| (held.id, &held.entry.key))
     }
 
-    pub(crate) fn sealing_index(&self, now: OffsetDateTime) -> Option<usize> {
+    pub(crate) fn sealing_index(&self, now: u64) -> Option<usize> {
         let able = self.entries.iter().enumerate().rev().filter(|(_, held)| held.entry.may_seal(now));
         // Of equal activations `max_by_key` takes the last, which is the earlier in the list: hence `rev`.
         able.max_by_key(|(_, held)| held.entry.activates_at).map(|(index, _)| index)
     }
 
-    pub(crate) fn may_open(&self, index: usize, now: OffsetDateTime) -> bool {
+    pub(crate) fn may_open(&self, index: usize, now: u64) -> bool {
         self.entries[index].entry.may_open(now)
     }
 }
@@ -210,7 +213,7 @@ mod tests {
 
     #[track_caller]
     fn sealing(entries: Vec<RingEntry>) -> Option<usize> {
-        KeyRing::new(entries).expect("different keys").sealing_index(NOW)
+        KeyRing::new(entries).expect("different keys").sealing_index(seconds(NOW))
     }
 
     #[test]
@@ -228,9 +231,9 @@ mod tests {
     #[test]
     fn a_key_that_is_not_active_yet_opens_but_does_not_seal() {
         let ring = KeyRing::new([entry().activates_at(NOW + Duration::SECOND), entry()]).expect("two keys");
-        assert_eq!(ring.sealing_index(NOW), Some(1));
-        assert!(ring.may_open(0, NOW));
-        assert_eq!(ring.sealing_index(NOW + Duration::SECOND), Some(0));
+        assert_eq!(ring.sealing_index(seconds(NOW)), Some(1));
+        assert!(ring.may_open(0, seconds(NOW)));
+        assert_eq!(ring.sealing_index(seconds(NOW + Duration::SECOND)), Some(0));
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
             entry().revoked_at(NOW + Duration::DAY),
         ])
         .expect("different keys");
-        assert_eq!([0, 1, 2, 3].map(|index| ring.may_open(index, NOW)), [true, false, true, false]);
+        assert_eq!([0, 1, 2, 3].map(|index| ring.may_open(index, seconds(NOW))), [true, false, true, false]);
     }
 
     #[test]
@@ -258,7 +261,7 @@ mod tests {
         let (a, b) = (key(), key());
         let ring =
             KeyRing::parse(&format!(" {},\n{} ", a.expose_base64(), b.expose_base64())).expect("two keys");
-        assert_eq!(ring.sealing_index(NOW), Some(0));
+        assert_eq!(ring.sealing_index(seconds(NOW)), Some(0));
         assert_eq!(ring.keys().map(|(_, key)| key.clone()).collect::<Vec<_>>(), [a.clone(), b]);
 
         let faulty = KeyRing::parse(&format!("{} hunter2", a.expose_base64())).unwrap_err();

@@ -119,8 +119,12 @@ pub(crate) fn sealing<R>(format: Format, segment: &mut Wiped, write: impl FnOnce
     result
 }
 
-/// Runs `read`, which deserializes a value whose secrets are in `segment`. `None` if the segment is malformed.
-pub(crate) fn opening<R>(format: Format, segment: &[u8], read: impl FnOnce() -> R) -> Option<R> {
+/// While the guard lives, secrets are deserialized from `segment`. `None` if the segment is malformed.
+pub(crate) fn opening(format: Format, segment: &[u8]) -> Option<Running> {
+    // Without secrets there is nothing to fetch, unless a scope of somebody else's is in place.
+    if segment.is_empty() && SCOPE.with_borrow(Option::is_none) {
+        return Some(Running { outer: None });
+    }
     let mut spans = Vec::new();
     let mut rest = segment;
     while !rest.is_empty() {
@@ -130,10 +134,7 @@ pub(crate) fn opening<R>(format: Format, segment: &[u8], read: impl FnOnce() -> 
         spans.push(start..start + length);
     }
     let mode = Mode::Opening { spans };
-    let running = Running::start(Scope { mode, format, segment: Wiped::from(segment.to_vec()) });
-    let result = read();
-    running.finish();
-    Some(result)
+    Some(Running::start(Scope { mode, format, segment: Wiped::from(segment.to_vec()) }))
 }
 
 /// A seal or an opening that is running on this thread.
@@ -160,7 +161,8 @@ thread_local! {
 }
 
 /// Keeps the scope in place; dropping it (a panic in a `Serialize`) puts back whatever was there before.
-struct Running {
+#[must_use]
+pub(crate) struct Running {
     outer: Option<(Option<Scope>, bool)>,
 }
 

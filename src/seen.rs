@@ -41,9 +41,10 @@ impl Seen {
     pub(crate) fn open(
         &self,
         session: &SessionId,
-        text: &str,
+        text: impl AsRef<[u8]>,
         may_open: impl FnOnce(usize) -> bool,
     ) -> Option<u64> {
+        let text = text.as_ref();
         if text.len() != TEXT_LEN {
             return None;
         }

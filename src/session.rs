@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -43,8 +42,9 @@ pub struct Session<T> {
     fresh: Fresh<T>,
 }
 
-/// Makes the value of a session that nobody has used yet.
-pub(crate) type Fresh<T> = Arc<dyn Fn() -> T + Send + Sync>;
+/// Makes the value of a session that nobody has used yet. A plain function: sharing a closure would have every request
+/// of every core count the same references.
+pub(crate) type Fresh<T> = fn() -> T;
 
 /// What the session was when the request began.
 pub(crate) enum Origin {

@@ -12,10 +12,10 @@ mod writing;
 
 use std::fmt;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
 
 use crate::aead::{Kind, Mac, Root};
 use crate::budget::Budget;
@@ -82,7 +82,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     ///
     /// See [`SealError`]. Nothing was sent or stored then.
     pub fn seal(&self, session: &Session<T>) -> Result<Outgoing, SealError> {
-        self.seal_at(session, OffsetDateTime::now_utc(), &mut OsRandom, 0)
+        self.seal_at(session, SystemTime::now(), &mut OsRandom, 0)
     }
 
     /// [`seal`](Self::seal) at a given time, with given randomness, when other sessions of the same response have
@@ -94,12 +94,12 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     pub fn seal_at(
         &self,
         session: &Session<T>,
-        now: OffsetDateTime,
+        now: impl Into<SystemTime>,
         random: &mut impl Random,
         spent: usize,
     ) -> Result<Outgoing, SealError> {
-        let key = self.keys.ring.sealing_index(now);
         let now = seconds(now);
+        let key = self.keys.ring.sealing_index(now);
         // 1. The value as bytes, if it is to be written at all.
         let Some(encoded) = self.changed(session, key)? else {
             return Ok(self.unchanged(session, key, now, spent));
@@ -126,14 +126,19 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     where
         H: AsRef<[u8]> + ?Sized + 'h,
     {
-        self.open_at(headers, OffsetDateTime::now_utc())
+        self.open_at(headers, SystemTime::now())
     }
 
     /// [`open`](Self::open) at a given time.
-    pub fn open_at<'h, H>(&self, headers: impl IntoIterator<Item = &'h H>, now: OffsetDateTime) -> Opened<T>
+    pub fn open_at<'h, H>(
+        &self,
+        headers: impl IntoIterator<Item = &'h H>,
+        now: impl Into<SystemTime>,
+    ) -> Opened<T>
     where
         H: AsRef<[u8]> + ?Sized + 'h,
     {
+        let now = seconds(now);
         let may_open = |index| self.keys.ring.may_open(index, now);
         // 6. and 5. Cookies to tokens, of which 4. the latest that opens counts.
         let received = Received::read(self.cookie.read(headers), &self.keys.cookie, may_open);
@@ -144,21 +149,27 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         };
         let id = found.metadata.id;
         let seen = || received.seen.last(&self.keys.seen, &id, may_open);
-        self.admit(found, seen, carried, seconds(now))
+        self.admit(found, seen, carried, now)
             .unwrap_or_else(|reason| Opened::Fresh(self.start(carried, Some(reason))))
     }
 
     /// The session of a record that [`open`](Self::open) asked for, at this moment.
     pub fn open_record(&self, lookup: Lookup, record: Option<Record>) -> Session<T> {
-        self.open_record_at(lookup, record, OffsetDateTime::now_utc())
+        self.open_record_at(lookup, record, SystemTime::now())
     }
 
     /// [`open_record`](Self::open_record) at a given time. A record that is missing or does not open gives a fresh
     /// session, whose [`refusal`](Session::refusal) says why.
     #[expect(clippy::needless_pass_by_value, reason = "a lookup is answered once")]
-    pub fn open_record_at(&self, lookup: Lookup, record: Option<Record>, now: OffsetDateTime) -> Session<T> {
+    pub fn open_record_at(
+        &self,
+        lookup: Lookup,
+        record: Option<Record>,
+        now: impl Into<SystemTime>,
+    ) -> Session<T> {
         let carried = lookup.carried;
-        self.admit_record(&lookup, record, now).unwrap_or_else(|reason| self.start(carried, Some(reason)))
+        self.admit_record(&lookup, record, seconds(now))
+            .unwrap_or_else(|reason| self.start(carried, Some(reason)))
     }
 
     /// The cookie's name.
@@ -190,12 +201,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     }
 
     /// The same for a record, which in addition must be the one that the cookie meant.
-    fn admit_record(
-        &self,
-        lookup: &Lookup,
-        record: Option<Record>,
-        now: OffsetDateTime,
-    ) -> Result<Session<T>, Reason> {
+    fn admit_record(&self, lookup: &Lookup, record: Option<Record>, now: u64) -> Result<Session<T>, Reason> {
         let Record { version, sealed, .. } = record.ok_or(Reason::NoRecord)?;
         let may_open = |index| self.keys.ring.may_open(index, now);
         let plain = self.keys.record.open(lookup.record.as_bytes(), sealed, may_open)?;
@@ -211,7 +217,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             return Err(Reason::RolledBack);
         }
         let used = metadata.sealed.max(lookup.last_seen);
-        let last_seen = self.limits.check(seconds(now), used, self.expires(&metadata), || None)?;
+        let last_seen = self.limits.check(now, used, self.expires(&metadata), || None)?;
         let home = Home::Record { id: lookup.record, version };
         self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)
     }
@@ -243,11 +249,11 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let value = self.schema.decode(metadata.schema, format, &encoded)?;
         let encoded = (metadata.schema == self.schema.number()).then_some(encoded);
         let arrived = Arrived { metadata, last_seen, key, encoded, home };
-        Ok(Session::opened(value, self.fresh.clone(), carried, arrived))
+        Ok(Session::opened(value, self.fresh, carried, arrived))
     }
 
     fn start(&self, carried: Carried, reason: Option<Reason>) -> Session<T> {
-        Session::fresh(self.fresh.clone(), carried, reason.map(Into::into))
+        Session::fresh(self.fresh, carried, reason.map(Into::into))
     }
 
     /// The encoded value, if the session is to be written.

@@ -12,6 +12,7 @@ pub(crate) fn write(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front of `bytes`. `None` if it is cut off, over 64 bits, or longer than it need be.
+#[inline]
 pub(crate) fn read(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(MAX_LEN).enumerate() {

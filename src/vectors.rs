@@ -160,13 +160,14 @@ fn cookies_are_joined_to_candidates_and_a_token_is_split_to_cookies() {
             let Role::State(number) = role else { continue };
             match Piece::parse(number, value) {
                 Some(piece) => pieces.push(piece),
-                None if number == 0 && !value.is_empty() && !value.contains('.') => {
+                None if number == 0 && !value.is_empty() && !value.contains(&b'.') => {
                     tokens.push(value.to_owned());
                 }
                 None => {}
             }
         }
         tokens.extend(chunk::join(&pieces).map(|(token, _)| token));
+        let tokens: Vec<_> = tokens.iter().map(|token| String::from_utf8_lossy(token)).collect();
         assert_eq!(tokens, if case.opens() { case.texts("tokens") } else { Vec::new() });
 
         if let Some(count) = case.find("n") {
@@ -391,14 +392,13 @@ fn written(metadata: &Metadata, body: &Body<Vec<u8>>) -> Vec<u8> {
 
 /// The secrets of a segment as their encoded bytes, read as a session's value would read them.
 fn secrets_of(segment: &[u8]) -> Option<Vec<Vec<u8>>> {
-    secret::opening(Format::Postcard, segment, || {
-        let read = |index: u64| {
-            let mut place = Vec::new();
-            varint::write(index, &mut place);
-            Format::Postcard.read::<Secret<Raw>>(&place).map(|secret| secret.expose().0.clone())
-        };
-        (0..).map_while(read).collect()
-    })
+    let _secrets = secret::opening(Format::Postcard, segment)?;
+    let read = |index: u64| {
+        let mut place = Vec::new();
+        varint::write(index, &mut place);
+        Format::Postcard.read::<Secret<Raw>>(&place).map(|secret| secret.expose().0.clone())
+    };
+    Some((0..).map_while(read).collect())
 }
 
 fn secret_segment(secrets: Vec<Vec<u8>>) -> Wiped {

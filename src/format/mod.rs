@@ -56,10 +56,11 @@ impl Format {
     /// The value of exactly these bytes: nothing may be left over.
     pub(crate) fn read<T: DeserializeOwned>(self, bytes: &[u8]) -> Option<T> {
         match self {
-            Self::Postcard => match postcard::take_from_bytes(bytes) {
-                Ok((value, [])) => Some(value),
-                _ => None,
-            },
+            Self::Postcard => {
+                let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+                let value = T::deserialize(&mut deserializer).ok()?;
+                deserializer.finalize().is_ok_and(<[u8]>::is_empty).then_some(value)
+            }
             #[cfg(feature = "json")]
             Self::Json => serde_json::from_slice(bytes).ok(),
         }

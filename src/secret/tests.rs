@@ -22,7 +22,8 @@ fn sealed<T: Serialize>(format: Format, value: &T) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn opened<T: DeserializeOwned>(format: Format, (public, segment): &(Vec<u8>, Vec<u8>)) -> Option<T> {
-    opening(format, segment, || format.read(public))?
+    let _secrets = opening(format, segment)?;
+    format.read(public)
 }
 
 #[track_caller]
@@ -126,7 +127,8 @@ fn sealing_is_not_opening_and_opening_is_not_sealing() {
     let read = sealing(Format::Postcard, &mut segment, |_| Format::Postcard.read::<Secret<String>>(&[0]));
     assert!(read.is_none() && segment.is_empty());
     let write = || Format::Postcard.write(&secret("b"), &mut Wiped::default(), &Watch::default());
-    assert!(opening(Format::Postcard, &one, write).expect("a whole segment").is_err());
+    let _secrets = opening(Format::Postcard, &one).expect("a whole segment");
+    assert!(write().is_err());
 }
 
 /// Serializes to what `0` does, once.

@@ -1,10 +1,8 @@
 //! The settings of a session cookie, checked once.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
 
 use super::{Keys, Schema, SessionCookie};
 use crate::aead::NONCE_LEN;
@@ -55,22 +53,13 @@ impl<T: Serialize + DeserializeOwned + Default + 'static> SessionCookie<T> {
 
 impl<T: Serialize + DeserializeOwned + 'static> SessionCookie<T> {
     /// [`builder`](Self::builder) for a type without a default: `fresh` makes the value of a new session.
-    pub fn builder_with(
-        name: impl Into<String>,
-        ring: KeyRing,
-        fresh: impl Fn() -> T + Send + Sync + 'static,
-    ) -> Builder<T> {
+    pub fn builder_with(name: impl Into<String>, ring: KeyRing, fresh: fn() -> T) -> Builder<T> {
         Builder::new(name, ring, fresh, Pure::default())
     }
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
-    pub(crate) fn new(
-        name: impl Into<String>,
-        ring: KeyRing,
-        fresh: impl Fn() -> T + Send + Sync + 'static,
-        target: Target,
-    ) -> Self {
+    pub(crate) fn new(name: impl Into<String>, ring: KeyRing, fresh: fn() -> T, target: Target) -> Self {
         Self {
             name: name.into(),
             ring,
@@ -82,7 +71,7 @@ impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
             compress: true,
             max_value: 64 * 1024,
             schema: Schema::default(),
-            fresh: Arc::new(fresh),
+            fresh,
             spill: false,
             target,
         }
@@ -129,8 +118,8 @@ impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
     }
 
     /// What a fresh session's value is, in place of the type's default.
-    pub fn fresh_with(mut self, fresh: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        self.fresh = Arc::new(fresh);
+    pub fn fresh_with(mut self, fresh: fn() -> T) -> Self {
+        self.fresh = fresh;
         self
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Found {
 impl<'h> Received<'h> {
     /// Sorts the cookies and opens the candidates.
     pub(super) fn read(
-        cookies: impl Iterator<Item = (Role, &'h str)>,
+        cookies: impl Iterator<Item = (Role, &'h [u8])>,
         tokens: &Tokens,
         may_open: impl Fn(usize) -> bool,
     ) -> Self {
@@ -38,7 +38,7 @@ impl<'h> Received<'h> {
         let mut seen = Vec::new();
         let mut pieces = Vec::new();
         let mut trial = Trial { tokens, may_open, left: MAX_TRIED, found: Err(None) };
-        for (role, value) in cookies {
+        cookies.for_each(|(role, value)| {
             carried.insert(role);
             match role {
                 Role::Seen => seen.push(value),
@@ -48,7 +48,7 @@ impl<'h> Received<'h> {
                     None => trial.fail(Reason::Malformed),
                 },
             }
-        }
+        });
         if !pieces.is_empty() {
             trial.fail(Reason::Malformed);
             for (text, count) in chunk::join(&pieces) {
@@ -60,7 +60,7 @@ impl<'h> Received<'h> {
 }
 
 /// The seen cookies of a request, read only where they matter.
-pub(super) struct SeenCookies<'h>(Vec<&'h str>);
+pub(super) struct SeenCookies<'h>(Vec<&'h [u8]>);
 
 impl SeenCookies<'_> {
     /// The latest time that any of them proves for this session.
@@ -78,7 +78,7 @@ struct Trial<'t, F> {
 }
 
 impl<F: Fn(usize) -> bool> Trial<'_, F> {
-    fn consider(&mut self, text: &str, cookies: u8) {
+    fn consider(&mut self, text: &[u8], cookies: u8) {
         let candidate = self.tokens.peek(text).and_then(|()| token::from_text(text));
         let opened = match candidate {
             // What is not a token under a key of ours does not count against the bound.

@@ -1,8 +1,9 @@
 //! What a session takes of a response's header, known before it is sealed.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
 
 use super::SessionCookie;
 use crate::budget::{Placement, Sizes, Stored};
@@ -42,9 +43,8 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     ///
     /// Those of [`seal`](Self::seal).
     pub fn usage(&self, session: &Session<T>) -> Result<Usage, SealError> {
-        let now = OffsetDateTime::now_utc();
+        let now = seconds(SystemTime::now());
         let key = self.keys.ring.sealing_index(now).ok_or(SealError::NoSealingKey)?;
-        let now = seconds(now);
         let encoded = self.codec.encode(&session.value)?;
         let metadata = self.next(session, key, now, &mut Zeros)?;
         let deflated = self.deflate(&encoded);
