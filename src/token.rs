@@ -353,9 +353,9 @@ mod tests {
                 assert_eq!(from_text(&other), Err(Reason::Malformed), "{other}");
             }
         }
-        assert_eq!(from_text(&"A".repeat(81)), Err(Reason::Malformed));
-        assert_eq!(from_text(&"A".repeat(85)), Err(Reason::Malformed));
-        assert_eq!(from_text(&"A".repeat(82)).map(|token| token.len()), Ok(61));
+        assert_eq!(from_text("A".repeat(81)), Err(Reason::Malformed));
+        assert_eq!(from_text("A".repeat(85)), Err(Reason::Malformed));
+        assert_eq!(from_text("A".repeat(82)).map(|token| token.len()), Ok(61));
     }
 
     #[test]

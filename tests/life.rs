@@ -29,7 +29,7 @@ fn cookie_of(ring: KeyRing) -> SessionCookie<Cart> {
 /// Hexadecimal that does not compress, of so many octets.
 fn noise(octets: usize) -> String {
     let words = (1_u64..).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)));
-    words.flat_map(|word| word.into_bytes()).map(char::from).take(octets).collect()
+    words.flat_map(String::into_bytes).map(char::from).take(octets).collect()
 }
 
 #[track_caller]
