@@ -27,6 +27,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tower")]
 mod adapter;
 mod aead;
 mod budget;
@@ -46,6 +47,7 @@ mod manager;
 pub mod manual;
 mod payload;
 mod random;
+#[cfg(feature = "tower")]
 mod request;
 mod ring;
 #[cfg(feature = "fs")]

@@ -56,7 +56,7 @@ impl RingEntry {
         }
     }
 
-    /// When the key was made. For people; it decides nothing.
+    /// When the key was made. Where no activation is given, this is the time that the choice of the sealing key goes by.
     #[must_use]
     pub fn created_at(self, time: OffsetDateTime) -> Self {
         Self { created_at: Some(time), ..self }
@@ -155,7 +155,7 @@ impl KeyRing {
     pub(crate) fn sealing_index(&self, now: u64) -> Option<usize> {
         let able = self.entries.iter().enumerate().rev().filter(|(_, held)| held.entry.may_seal(now));
         // Of equal activations `max_by_key` takes the last, which is the earlier in the list: hence `rev`.
-        able.max_by_key(|(_, held)| held.entry.activates_at).map(|(index, _)| index)
+        able.max_by_key(|(_, held)| held.entry.activates_at.or(held.entry.created_at)).map(|(index, _)| index)
     }
 
     pub(crate) fn may_open(&self, index: usize, now: u64) -> bool {
@@ -226,6 +226,14 @@ mod tests {
         let (early, late) = (NOW - Duration::days(9), NOW - Duration::days(1));
         assert_eq!(sealing(vec![entry().activates_at(early), entry().activates_at(late)]), Some(1));
         assert_eq!(sealing(vec![entry().activates_at(late), entry().activates_at(early)]), Some(0));
+    }
+
+    #[test]
+    fn without_an_activation_the_newest_key_seals() {
+        let (early, late) = (NOW - Duration::days(9), NOW - Duration::days(1));
+        assert_eq!(sealing(vec![entry().created_at(early), entry().created_at(late)]), Some(1));
+        assert_eq!(sealing(vec![entry().created_at(late), entry().created_at(early)]), Some(0));
+        assert_eq!(sealing(vec![entry().created_at(late), entry().activates_at(NOW)]), Some(1));
     }
 
     #[test]
