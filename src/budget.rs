@@ -94,7 +94,7 @@ impl Budget {
             Some(Stored { already: true, .. }) => available.min(self.total / 4 * 3),
             _ => available,
         };
-        let fits = |&cookies: &u8| sizes.is_kept(cookies) && sizes.header(cookies) <= inline;
+        let fits = |&cookies: &u8| sizes.excess(cookies) == 0 && sizes.header(cookies) <= inline;
         if let Some(cookies) = (1..=self.cookies).find(fits) {
             return Ok(Placement::Cookies(cookies));
         }
@@ -103,7 +103,10 @@ impl Budget {
             store => {
                 let placement = store.map_or(Placement::Cookies(self.cookies), |_| Placement::Stored);
                 let parts = sizes.parts(placement);
-                Err(TooLarge { needed: parts.total(), budget: available, parts })
+                let needed = parts.total();
+                // Where it is the browsers' limit that is in the way, so much less would fit.
+                let kept = needed - if store.is_none() { sizes.excess(self.cookies) } else { 0 };
+                Err(TooLarge { needed, budget: available.min(kept), parts })
             }
         }
     }
@@ -129,8 +132,8 @@ pub enum Placement {
 pub(crate) trait Sizes {
     /// All fields of the response when the state is in so many cookies.
     fn header(&self, cookies: u8) -> usize;
-    /// Whether a browser keeps each of so many cookies.
-    fn is_kept(&self, cookies: u8) -> bool;
+    /// By how much so many cookies are longer than a browser keeps.
+    fn excess(&self, cookies: u8) -> usize;
     /// What a store would take off the header; `None` without a store.
     fn store(&self) -> Option<Stored>;
     /// What the fields are made of.

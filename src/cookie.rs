@@ -127,7 +127,7 @@ impl CookieSpec {
     {
         headers.into_iter().flat_map(|header| parts(header.as_ref())).filter_map(|part| {
             let (name, value) = trim(part).strip_prefix(self.name.as_bytes()).and_then(split_at_equals)?;
-            Some((role(trim(name))?, trim(value)))
+            Some((role(trim_end(name))?, trim(value)))
         })
     }
 
@@ -168,9 +168,9 @@ impl CookieSpec {
         FIELD + self.name_len(role) + 1 + self.tail.len() + MAX_AGE_ATTRIBUTE.len() + 1
     }
 
-    /// Whether a browser keeps a cookie with a value of this length.
-    pub(crate) fn is_kept(&self, role: Role, value: usize) -> bool {
-        self.name_len(role) + value <= MAX_NAME_AND_VALUE
+    /// By how much a cookie with a value of this length is longer than a browser keeps.
+    pub(crate) fn excess(&self, role: Role, value: usize) -> usize {
+        (self.name_len(role) + value).saturating_sub(MAX_NAME_AND_VALUE)
     }
 
     pub(crate) fn name_len(&self, role: Role) -> usize {
@@ -207,7 +207,14 @@ fn split_at_equals(part: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    trim_end(text)
+}
+
+fn trim_end(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
     text
@@ -431,6 +438,8 @@ mod tests {
             "\u{2003}__Host-sid=a".as_bytes(),
             "__Host-sid\u{a0}=a".as_bytes(),
             b"\x0b__Host-sid=a",
+            b"__Host-sid .1=a",
+            b"__Host-sid\t.seen=a",
             b"__Host-sid\x0c=a",
         ] {
             assert_eq!(read("__Host-sid", &[part]), []);

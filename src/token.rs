@@ -12,6 +12,7 @@
 //! The MAC commits a token to one key and one purpose, which AES-GCM alone does not, and turns junk away before any
 //! AES runs. `manual/format.md` says the rest.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use base64_simd::URL_SAFE_NO_PAD;
@@ -89,7 +90,7 @@ impl Tokens {
         write(&mut token);
 
         let (header, plaintext) = token.split_at_mut(HEADER);
-        let tag = sealer.encrypt(nonce, &Associated::new(header, bound), plaintext);
+        let tag = sealer.encrypt(nonce, &associated(header, bound), plaintext);
         let mac = sealer.mac.compute(&committed(header, &tag));
         token.extend_from_slice(&tag);
         token.extend_from_slice(&mac);
@@ -118,7 +119,7 @@ impl Tokens {
             return Err(Reason::Forged);
         }
         let nonce = header.last_chunk().expect("the nonce ends the header");
-        if !sealer.decrypt(nonce, &Associated::new(header, bound), ciphertext, tag) {
+        if !sealer.decrypt(nonce, &associated(header, bound), ciphertext, tag) {
             return Err(Reason::Forged);
         }
         let range = HEADER..HEADER + ciphertext.len();
@@ -149,26 +150,10 @@ impl Tokens {
     }
 }
 
-/// What the cipher authenticates beside the plaintext: version, kid, and A, which is empty or a record id.
-struct Associated {
-    bytes: [u8; PREFIX + 16],
-    len: usize,
-}
-
-impl Associated {
-    fn new(header: &[u8], bound: &[u8]) -> Self {
-        let mut bytes = [0; PREFIX + 16];
-        bytes[..PREFIX].copy_from_slice(&header[..PREFIX]);
-        bytes[PREFIX..][..bound.len()].copy_from_slice(bound);
-        Self { bytes, len: PREFIX + bound.len() }
-    }
-}
-
-impl std::ops::Deref for Associated {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
+/// What the cipher authenticates beside the plaintext: version, kid, and A, which a cookie's token does not have.
+fn associated<'a>(header: &'a [u8], bound: &[u8]) -> Cow<'a, [u8]> {
+    let prefix = &header[..PREFIX];
+    if bound.is_empty() { Cow::Borrowed(prefix) } else { Cow::Owned([prefix, bound].concat()) }
 }
 
 /// What the MAC covers. The tag stands for the ciphertext, so the cost is constant: one block of the hash.

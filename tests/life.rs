@@ -314,6 +314,18 @@ fn what_does_not_fit_is_refused_with_figures_that_add_up() {
 }
 
 #[test]
+fn what_a_browser_would_not_keep_is_too_large_by_as_much() {
+    for (budget, octets) in [(Budget::new(1, 10_000), 4_200), (Budget::HAPROXY, 9_200)] {
+        let builder = SessionCookie::<Cart>::builder("__Host-cart", ring()).budget(budget);
+        let cookie = builder.without_compression().build().expect("settings that work");
+        let mut session = cookie.open_at([""], START).into_session();
+        session.items = vec![noise(octets)];
+        let error = cookie.seal_at(&session, START, &mut OsRandom, 0).expect_err("a browser would drop it");
+        assert!(matches!(error, SealError::TooLarge(error) if error.needed > error.budget));
+    }
+}
+
+#[test]
 fn what_other_sessions_took_of_the_budget_is_not_there_to_take() {
     let cookie = cookie_of(ring());
     let mut session = cookie.open_at([""], START).into_session();
@@ -387,8 +399,31 @@ fn made_up_cookies_of_our_name_do_not_fill_the_response() {
     session.items.push("tea".into());
     let set = cookies(&cookie, &session, START);
     assert!(set.header_len() <= 3000 && set.iter().count() > 20);
+    let header = format!("{}; __Host-cart.seen=x; {}", set.cookie_header(), junk.join("; "));
+    let mut session = ready(&cookie, &header, START);
     session.destroy();
     assert!(cookies(&cookie, &session, START).header_len() <= 3000);
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_refuses_what_it_would_bring_back_as_something_else() {
+    #[expect(clippy::option_option, reason = "JSON has one null for both")]
+    #[derive(Default, Serialize, Deserialize)]
+    struct Options(Option<Option<bool>>, Option<()>, Option<f64>, f64);
+    let builder = SessionCookie::<Options>::builder("options", ring()).format(hardtack::Format::Json);
+    let cookie = builder.build().expect("settings that work");
+    for value in [
+        Options(Some(None), None, None, 0.0),
+        Options(None, Some(()), None, 0.0),
+        Options(None, None, Some(f64::NAN), 0.0),
+        Options(None, None, None, f64::NAN),
+    ] {
+        let mut session = cookie.open_at([""], START).into_session();
+        *session = value;
+        let sealed = cookie.seal_at(&session, START, &mut OsRandom, 0);
+        assert!(matches!(sealed, Err(SealError::Encode(_))));
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ use serde::ser::{
 #[derive(Default)]
 pub(crate) struct Watch {
     shape: Cell<u64>,
+    /// Whether the format names its fields, so that one may be left out.
+    described: Cell<bool>,
     refusal: RefCell<Option<String>>,
 }
 
@@ -35,6 +37,12 @@ impl Watch {
         self.shape.set((self.shape.get().rotate_left(5) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     }
 
+    /// Says that the format names its fields.
+    #[cfg(feature = "json")]
+    pub(super) fn described(&self) {
+        self.described.set(true);
+    }
+
     /// Keeps the reason of a refusal, which postcard's error type would drop.
     pub(crate) fn refuse(&self, why: String) {
         self.refusal.replace(Some(why));
@@ -45,7 +53,7 @@ impl Watch {
     }
 }
 
-/// postcard's serializer under watch.
+/// A format's serializer under watch.
 pub(super) struct Checked<'w, S> {
     inner: S,
     watch: &'w Watch,
@@ -56,7 +64,11 @@ impl<'w, S: Serializer> Checked<'w, S> {
         Self { inner, watch }
     }
 
-    fn refuse<R>(self, what: &str) -> Result<R, S::Error> {
+    /// Refuses what needs names, unless the format has them.
+    fn needs_names(&self, what: &str) -> Result<(), S::Error> {
+        if self.watch.described.get() {
+            return Ok(());
+        }
         self.watch.refuse(format!("{what}; use the JSON codec for this type"));
         Err(S::Error::custom("refused"))
     }
@@ -181,11 +193,11 @@ impl<'w, S: Serializer> Serializer for Checked<'w, S> {
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let Some(len) = len else {
-            return self.refuse("a sequence of unknown length cannot be brought back by postcard");
-        };
+        if len.is_none() {
+            self.needs_names("a sequence of unknown length cannot be brought back by postcard")?;
+        }
         self.watch.note(Kind::Sequence as u64);
-        Ok(Elements::new(self.inner.serialize_seq(Some(len))?, self.watch))
+        Ok(Elements::new(self.inner.serialize_seq(len)?, self.watch))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
@@ -215,12 +227,13 @@ impl<'w, S: Serializer> Serializer for Checked<'w, S> {
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let Some(len) = len else {
-            return self
-                .refuse("a flattened field, or a map of unknown length, cannot be brought back by postcard");
-        };
+        if len.is_none() {
+            self.needs_names(
+                "a flattened field, or a map of unknown length, cannot be brought back by postcard",
+            )?;
+        }
         self.watch.note(Kind::Map as u64);
-        Ok(Elements::new(self.inner.serialize_map(Some(len))?, self.watch))
+        Ok(Elements::new(self.inner.serialize_map(len)?, self.watch))
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
@@ -292,6 +305,9 @@ macro_rules! named_fields {
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), C::Error> {
+                if self.watch.described.get() {
+                    return self.inner.skip_field(key);
+                }
                 self.watch.refuse(format!(
                     "field `{key}` was left out (skip_serializing_if), and postcard would read the next one in its \
                      place; use the JSON codec for this type"

@@ -48,8 +48,13 @@ impl Format {
                     .map_err(|error| watch.take_refusal().unwrap_or_else(|| error.to_string()))
             }
             #[cfg(feature = "json")]
-            Self::Json => serde_json::to_writer(Append(out), value)
-                .map_err(|error| watch.take_refusal().unwrap_or_else(|| error.to_string())),
+            Self::Json => {
+                watch.described();
+                let mut serializer = serde_json::Serializer::new(Append(out));
+                value
+                    .serialize(Checked::new(&mut serializer, watch))
+                    .map_err(|error| watch.take_refusal().unwrap_or_else(|| error.to_string()))
+            }
         }
     }
 

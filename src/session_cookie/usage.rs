@@ -169,7 +169,7 @@ impl<T> SessionCookie<T> {
         })
     }
 
-    fn expired_len(&self, roles: impl Iterator<Item = Role>) -> usize {
+    pub(super) fn expired_len(&self, roles: impl Iterator<Item = Role>) -> usize {
         roles.map(|role| self.cookie.expire_len(role)).sum()
     }
 }
@@ -179,9 +179,9 @@ impl<T: Serialize + DeserializeOwned> Sizes for Fields<'_, T> {
         self.header(Placement::Cookies(cookies))
     }
 
-    fn is_kept(&self, cookies: u8) -> bool {
+    fn excess(&self, cookies: u8) -> usize {
         let spec = &self.cookie.cookie;
-        self.values(Placement::Cookies(cookies)).all(|(role, value)| spec.is_kept(role, value))
+        self.values(Placement::Cookies(cookies)).map(|(role, value)| spec.excess(role, value)).sum()
     }
 
     fn store(&self) -> Option<Stored> {

@@ -143,7 +143,8 @@ impl<T> SessionCookie<T> {
             (Origin::Ended(record), _) => {
                 let ops = record.map(|id| StoreOp::Delete(id, None)).into_iter().collect();
                 let seen = session.carried.seen().then_some(Role::Seen);
-                let room = self.budget.total().saturating_sub(spent);
+                let must = self.expired_len(self.stale(session.carried, 0, 0).chain(seen));
+                let room = self.budget.total().saturating_sub(spent + must);
                 let ended = self.stale(session.carried, 0, room).chain(seen);
                 Outgoing::new(ops, ended.map(|role| self.cookie.expire(role)).collect(), Settled::Ended)
             }
