@@ -65,7 +65,8 @@ impl<'h> Piece<'h> {
 /// What this allocates is bounded by what was received, and so is its time: a client chooses neither.
 pub(crate) fn join(pieces: &[Piece<'_>]) -> impl Iterator<Item = (Vec<u8>, u8)> {
     let mut sorted: Vec<(usize, Piece<'_>)> = pieces.iter().copied().enumerate().collect();
-    sorted.sort_by_key(|(_, piece)| (piece.group(), piece.index));
+    // Not the stable sort, which allocates: what came first is part of the key.
+    sorted.sort_unstable_by_key(|&(came, piece)| (piece.group(), piece.index, came));
     sorted.dedup_by_key(|(_, piece)| (piece.group(), piece.index));
     let mut tokens: Vec<(usize, Vec<u8>, u8)> = sorted
         .chunk_by(|(_, a), (_, b)| a.group() == b.group())
