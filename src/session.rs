@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::budget::Placement;
 use crate::codec::Encoded;
-use crate::cookie::Carried;
+use crate::cookie::{Carried, Role};
 use crate::error::OpenError;
 use crate::key::KeyId;
 use crate::lifetime;
@@ -136,7 +136,12 @@ impl<T> Session<T> {
         match (settled, &mut self.origin) {
             (Settled::Seen(time), Origin::Arrived(arrived)) => arrived.last_seen = time,
             (Settled::Seen(_), _) => {}
-            (Settled::Sealed(arrived), origin) => *origin = Origin::Arrived(*arrived),
+            (Settled::Sealed(arrived), origin) => {
+                // From now on the browser has these, even if the request did not carry them.
+                let count = if let Home::Cookies(count) = arrived.home { count } else { 1 };
+                (0..count).for_each(|index| self.carried.insert(Role::State(index)));
+                *origin = Origin::Arrived(*arrived);
+            }
             (Settled::Ended, origin) => *origin = Origin::Fresh,
         }
         self.touched = false;

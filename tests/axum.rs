@@ -154,6 +154,12 @@ fn app(carts: &Arc<SessionManager<Cart>>) -> Router {
         session.items.push("more".into());
         Ok(())
     }
+    async fn saves_then_destroys(mut session: Session<Cart>) -> Result<(), CommitError> {
+        session.items.push("tea".into());
+        session.save().await?;
+        session.destroy();
+        Ok(())
+    }
     async fn lazy(mut lazy: LazySession<Cart>, parts: HeaderMap) -> Result<String, ExtractError> {
         if !parts.contains_key("x-use") {
             return Ok("unused".into());
@@ -192,6 +198,7 @@ fn app(carts: &Arc<SessionManager<Cart>>) -> Router {
         .route("/panics", get(panics))
         .route("/saves-then-panics", get(saves_then_panics))
         .route("/saves-then-changes", get(saves_then_changes))
+        .route("/saves-then-destroys", get(saves_then_destroys))
         .route("/lazy", get(lazy))
         .route("/optional", get(optional))
         .route("/logout", get(logout))
@@ -374,6 +381,16 @@ async fn what_changes_after_a_save_is_committed_with_the_response() {
     let response = send(&app, "/saves-then-changes", "").await;
     assert_eq!(set_cookies(&response).len(), 1);
     assert_eq!(text(send(&app, "/count", &next("", &response)).await).await, "2");
+}
+
+#[tokio::test]
+async fn what_was_saved_and_then_destroyed_does_not_reach_the_client() {
+    let app = app(&carts(Flaky::default()));
+    let response = send(&app, "/saves-then-destroys", "").await;
+    assert_eq!(next("", &response), "");
+    let cookies = next("", &send(&app, "/add", "").await);
+    let response = send(&app, "/saves-then-destroys", &cookies).await;
+    assert_eq!(next(&cookies, &response), "");
 }
 
 #[tokio::test]
