@@ -1,12 +1,13 @@
 //! A request's session while a handler has it: the guard, and the place that it comes back to.
 
+use std::any::type_name;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,7 +31,16 @@ pub struct Session<T> {
     slot: Arc<Slot<T>>,
 }
 
-impl<T: Serialize + DeserializeOwned + 'static> Session<T> {
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Session<T> {
+    /// Takes the session out of a request that came through its layer. Frameworks' extractors call this.
+    ///
+    /// # Errors
+    ///
+    /// If there is no layer, something else of the request holds the session, or the store failed.
+    pub async fn extract(extensions: &Extensions, headers: &HeaderMap) -> Result<Self, ExtractError> {
+        slot(extensions)?.take(headers.get_all(COOKIE)).await
+    }
+
     /// Saves what was changed now, to learn now whether it can be. The cookies are sent with the response, and what is
     /// changed later is committed later.
     ///
@@ -83,9 +93,15 @@ pub struct LazySession<T> {
     session: Option<Session<T>>,
 }
 
-impl<T: Serialize + DeserializeOwned + 'static> LazySession<T> {
-    pub(crate) fn new(slot: Arc<Slot<T>>, request: &HeaderMap) -> Self {
-        Self { slot, cookies: request.get_all(COOKIE).iter().cloned().collect(), session: None }
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> LazySession<T> {
+    /// Prepares to take the session out of a request that came through its layer. Frameworks' extractors call this.
+    ///
+    /// # Errors
+    ///
+    /// If there is no layer.
+    pub fn extract(extensions: &Extensions, headers: &HeaderMap) -> Result<Self, ExtractError> {
+        let cookies = headers.get_all(COOKIE).iter().cloned().collect();
+        Ok(Self { slot: slot(extensions)?, cookies, session: None })
     }
 
     /// The session, opened and loaded the first time.
@@ -122,6 +138,10 @@ enum Content<T> {
     Here(Box<session::Session<T>>),
     /// Whoever held it has panicked.
     Spoiled,
+}
+
+fn slot<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Arc<Slot<T>>, ExtractError> {
+    extensions.get::<Arc<Slot<T>>>().cloned().ok_or(ExtractError::NoLayer(type_name::<T>()))
 }
 
 /// What the sessions of one response have taken of its header so far, in octets.

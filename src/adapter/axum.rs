@@ -1,11 +1,7 @@
 //! Extractors for axum, on the [tower layer](super::tower).
 
-use std::any::type_name;
-use std::sync::Arc;
-
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
-use http::header::COOKIE;
 use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +10,6 @@ pub use super::tower::SessionLayer;
 pub use crate::request::{ExtractError, LazySession, Session};
 
 use crate::manager::CommitError;
-use crate::request::Slot;
 
 impl<S, T> FromRequestParts<S> for Session<T>
 where
@@ -24,7 +19,7 @@ where
     type Rejection = ExtractError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ExtractError> {
-        slot(parts)?.take(parts.headers.get_all(COOKIE)).await
+        Self::extract(&parts.extensions, &parts.headers).await
     }
 }
 
@@ -37,7 +32,7 @@ where
     type Rejection = ExtractError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, ExtractError> {
-        let session: Self = slot(parts)?.take(parts.headers.get_all(COOKIE)).await?;
+        let session = Self::extract(&parts.extensions, &parts.headers).await?;
         Ok((!session.is_fresh()).then_some(session))
     }
 }
@@ -50,12 +45,8 @@ where
     type Rejection = ExtractError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ExtractError> {
-        Ok(Self::new(slot(parts)?, &parts.headers))
+        Self::extract(&parts.extensions, &parts.headers)
     }
-}
-
-fn slot<T: Send + Sync + 'static>(parts: &Parts) -> Result<Arc<Slot<T>>, ExtractError> {
-    parts.extensions.get::<Arc<Slot<T>>>().cloned().ok_or(ExtractError::NoLayer(type_name::<T>()))
 }
 
 impl IntoResponse for ExtractError {

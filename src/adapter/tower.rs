@@ -23,6 +23,31 @@ use crate::request::{Slot, Spent};
 /// A handler that never asks for the session costs nothing. Put one layer for each type of session that an application
 /// has; they share one budget. A commit that fails replaces the response (see [`CommitError::status`]) and leaves the
 /// client's cookies as they are.
+///
+/// ```
+/// use hardtack::tower::{Session, SessionLayer};
+/// use hardtack::{Key, KeyRing, OsRandom, SessionManager};
+/// use http::{Request, Response};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Visits(u32);
+/// async fn count(request: Request<String>) -> Result<Response<String>, hardtack::tower::ExtractError> {
+///     let mut visits = Session::<Visits>::extract(request.extensions(), request.headers()).await?;
+///     visits.0 += 1;
+///     Ok(Response::new(visits.0.to_string()))
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let ring = KeyRing::new([Key::generate(&mut OsRandom)?])?;
+/// let sessions = SessionManager::<Visits>::builder("__Host-visits", ring).build()?;
+/// let service = ServiceBuilder::new().layer(SessionLayer::new(sessions)).service(service_fn(count));
+/// let response = service.oneshot(Request::new(String::new())).await?;
+/// assert!(response.headers().contains_key("set-cookie"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct SessionLayer<T> {
     manager: Arc<SessionManager<T>>,
     on_error: Arc<OnError>,
