@@ -16,7 +16,7 @@ const MAX_AGE: u64 = 400 * 24 * 60 * 60;
 const MAX_ATTRIBUTE: usize = 1024;
 
 /// `Set-Cookie: ` before a value and the line end after it, in octets.
-const FIELD: usize = "Set-Cookie: \r\n".len();
+pub(crate) const FIELD: usize = "Set-Cookie: \r\n".len();
 
 const MAX_AGE_ATTRIBUTE: &str = "; Max-Age=";
 

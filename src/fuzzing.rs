@@ -52,16 +52,7 @@ pub fn from_text(text: &str) -> Option<Vec<u8>> {
 /// What is written for the fields of a plaintext, if it is one.
 pub fn rewrite(plaintext: &[u8]) -> Option<Vec<u8>> {
     let (metadata, body) = payload::read(plaintext)?;
-    let body = match body {
-        payload::Body::State(state) => payload::Body::State(payload::State {
-            record: state.record,
-            codec: state.codec,
-            compression: state.compression,
-            public: &plaintext[state.public],
-            secret: &plaintext[state.secret],
-        }),
-        payload::Body::Reference { record, version } => payload::Body::Reference { record, version },
-    };
+    let body = body.map(|range| &plaintext[range.clone()]);
     let mut written = Vec::new();
     payload::write(&metadata, &body, &mut written);
     assert_eq!(written.len(), payload::len(&metadata, &body));

@@ -34,6 +34,23 @@ pub(crate) enum Body<Segment> {
     Reference { record: RecordId, version: u64 },
 }
 
+#[cfg(any(test, fuzzing))]
+impl<Segment> Body<Segment> {
+    /// The same with its segments in another form: what was read, to be written again.
+    pub(crate) fn map<'a, Other>(&'a self, segment: impl Fn(&'a Segment) -> Other) -> Body<Other> {
+        match self {
+            Self::Reference { record, version } => Body::Reference { record: *record, version: *version },
+            Self::State(state) => Body::State(State {
+                record: state.record,
+                codec: state.codec,
+                compression: state.compression,
+                public: segment(&state.public),
+                secret: segment(&state.secret),
+            }),
+        }
+    }
+}
+
 /// A state's two segments as they are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State<Segment> {
@@ -206,20 +223,6 @@ mod tests {
         out
     }
 
-    /// The body with its segments in place of where they stand.
-    fn within(body: Body<Range<usize>>, bytes: &[u8]) -> Body<&[u8]> {
-        match body {
-            Body::Reference { record, version } => Body::Reference { record, version },
-            Body::State(State { record, codec, compression, public, secret }) => Body::State(State {
-                record,
-                codec,
-                compression,
-                public: &bytes[public],
-                secret: &bytes[secret],
-            }),
-        }
-    }
-
     fn metadata(times: impl Strategy<Value = [u64; 4]>) -> impl Strategy<Value = Metadata> {
         let ids = (uniform16(any::<u8>()), option::of(uniform16(any::<u8>())));
         (ids, times, any::<bool>(), any::<u64>(), any::<u32>()).prop_map(
@@ -268,26 +271,13 @@ mod tests {
         prop_oneof![3 => state, 1 => reference]
     }
 
-    fn borrowed(body: &Body<Vec<u8>>) -> Body<&[u8]> {
-        match body {
-            Body::Reference { record, version } => Body::Reference { record: *record, version: *version },
-            Body::State(State { record, codec, compression, public, secret }) => Body::State(State {
-                record: *record,
-                codec: *codec,
-                compression: *compression,
-                public,
-                secret,
-            }),
-        }
-    }
-
     proptest! {
         #[test]
         fn what_was_written_is_read(metadata in metadata(near()), body in body()) {
-            let bytes = written(&metadata, &borrowed(&body));
+            let bytes = written(&metadata, &body.map(Vec::as_slice));
             let (read, found) = read(&bytes).expect("what was written");
             prop_assert_eq!(read, metadata);
-            prop_assert_eq!(within(found, &bytes), borrowed(&body));
+            prop_assert_eq!(found.map(|range| &bytes[range.clone()]), body.map(Vec::as_slice));
         }
 
         #[test]
@@ -295,13 +285,13 @@ mod tests {
             metadata in metadata(prop_oneof![any::<[u64; 4]>(), near()]),
             body in body(),
         ) {
-            let bytes = written(&metadata, &borrowed(&body));
+            let bytes = written(&metadata, &body.map(Vec::as_slice));
             let (moved, _) = read(&bytes).expect("what was written");
             prop_assert_eq!(moved.created, metadata.created);
             let within = |time: u64| (moved.created..=moved.created.saturating_add(MAX_DELTA)).contains(&time);
             prop_assert!([moved.sealed, moved.expires].into_iter().chain(moved.authenticated).all(within));
             prop_assert_eq!(moved.authenticated.is_some(), metadata.authenticated.is_some());
-            prop_assert_eq!(written(&moved, &borrowed(&body)), bytes);
+            prop_assert_eq!(written(&moved, &body.map(Vec::as_slice)), bytes);
         }
 
         #[test]
@@ -311,13 +301,13 @@ mod tests {
             change in option::of((any::<prop::sample::Index>(), any::<u8>())),
             noise in vec(any::<u8>(), 0..80),
         ) {
-            let mut bytes = written(&metadata, &borrowed(&body));
+            let mut bytes = written(&metadata, &body.map(Vec::as_slice));
             match change {
                 Some((index, byte)) => *index.get_mut(&mut bytes) = byte,
                 None => bytes = noise,
             }
             if let Some((metadata, body)) = read(&bytes) {
-                prop_assert_eq!(written(&metadata, &within(body, &bytes)), bytes);
+                prop_assert_eq!(written(&metadata, &body.map(|range| &bytes[range.clone()])), bytes);
             }
         }
 

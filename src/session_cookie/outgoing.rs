@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use crate::cookie::Carried;
+use crate::cookie::{Carried, FIELD};
 use crate::session::{Arrived, Metadata, Session, Settled};
 use crate::store::{Expect, Record, RecordId};
 
@@ -118,7 +118,7 @@ impl SetCookies {
 
     /// The octets that they take in the response's header, field names and line ends included.
     pub fn header_len(&self) -> usize {
-        self.fields.iter().map(|field| "Set-Cookie: \r\n".len() + field.len()).sum()
+        self.fields.iter().map(|field| FIELD + field.len()).sum()
     }
 
     /// The `Cookie` header of a browser that had no cookies before: for tests.
