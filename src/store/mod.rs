@@ -1,5 +1,7 @@
 //! The contract between sessions and the places that keep their sealed records.
 
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+mod deadline;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
