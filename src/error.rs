@@ -124,6 +124,9 @@ pub enum Reason {
     /// Right key, wrong authentication: damaged, forged, or sealed for another application, cookie or purpose.
     #[error("authentication failed: damaged, forged, or sealed for another purpose")]
     Forged,
+    /// A store's record whose head is authentic, and which is not of this id: swapped with another, or changed inside.
+    #[error("authentic, but of another record, or changed inside")]
+    OtherRecord,
     /// Authentic, but its inside does not follow the format.
     #[error("authentic, but its content does not follow the format")]
     Payload,
@@ -145,6 +148,9 @@ pub enum Reason {
     /// The store has no such record: it ended, or its time was over.
     #[error("the store has no record of it")]
     NoRecord,
+    /// Another request has rotated the session: its state is under a new id.
+    #[error("the session was given a new id by another request")]
+    Moved,
     /// The store's record is older than the version that the cookie saw.
     #[error("the store's record is older than the cookie's version")]
     RolledBack,

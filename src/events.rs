@@ -3,9 +3,16 @@
 use crate::error::Reason;
 
 /// A request carried something under the session's name that did not open.
+///
+/// What only the store can have done, or whoever writes to it, is a warning.
 #[cfg(feature = "tracing")]
 pub(crate) fn refused(cookie: &str, reason: Reason) {
-    tracing::debug!(cookie, %reason, "session cookie refused");
+    match reason {
+        Reason::OtherRecord | Reason::RolledBack | Reason::OtherSession => {
+            tracing::warn!(cookie, %reason, "session record refused");
+        }
+        _ => tracing::debug!(cookie, %reason, "session cookie refused"),
+    }
 }
 
 #[cfg(not(feature = "tracing"))]

@@ -14,7 +14,7 @@ use crate::random::OsRandom;
 use crate::ring::KeyRing;
 use crate::session::Session;
 use crate::session_cookie::{Builder, Opened, Outgoing, SessionCookie, SetCookies, StoreOp};
-use crate::store::{Expect, NoStore, Store, StoreError};
+use crate::store::{Expect, NoStore, Record, RecordId, Store, StoreError};
 
 /// Sessions of type `T` in cookies and, where they outgrow them, in a store.
 ///
@@ -120,6 +120,77 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         Ok(())
     }
 
+    /// Changes the session and saves it at once. Where another request has changed the stored session first, `change`
+    /// is applied once more, to the state which that one saved: so of a hundred requests that each count one up, all
+    /// hundred count.
+    ///
+    /// An inline session has no one to ask: of two responses, the later one wins.
+    ///
+    /// ```
+    /// # use hardtack::store::MemoryStore;
+    /// # use hardtack::{Budget, Key, KeyRing, OsRandom, SessionManager};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Shop { visits: u32 }
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let ring = KeyRing::new([Key::generate(&mut OsRandom)?])?;
+    /// let sessions = SessionManager::<Shop>::builder("__Host-session", ring)
+    ///     .budget(Budget::stored())
+    ///     .store(MemoryStore::default())
+    ///     .build()?;
+    /// # let request = http::HeaderMap::new();
+    /// # let mut response = http::HeaderMap::new();
+    /// let mut session = sessions.load(&request).await?;
+    /// sessions.update(&mut session, &mut response, |session| session.visits += 1).await?;
+    /// assert_eq!(session.visits, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`commit`](Self::commit). A conflict is left where the session was ended or rotated meanwhile, where it
+    /// had changes of before that applying `change` again would lose, and after 256 attempts. When the store fails, the
+    /// change may have been saved or not.
+    pub async fn update(
+        &self,
+        session: &mut Session<T>,
+        response: &mut HeaderMap,
+        change: impl FnMut(&mut Session<T>),
+    ) -> Result<(), CommitError> {
+        let cookies = self.save_update(session, 0, change).await?;
+        write_headers(cookies.as_ref(), response);
+        Ok(())
+    }
+
+    /// [`update`](Self::update), when other sessions have taken `spent` octets of the budget.
+    pub(crate) async fn save_update(
+        &self,
+        session: &mut Session<T>,
+        spent: usize,
+        mut change: impl FnMut(&mut Session<T>),
+    ) -> Result<Option<SetCookies>, CommitError> {
+        let mut attempts = if session.is_pending() { 1 } else { ATTEMPTS };
+        loop {
+            change(session);
+            attempts -= 1;
+            match self.save(session, spent).await {
+                Err(error) if error.is_conflict() && attempts > 0 => {}
+                done => return done,
+            }
+            *session = self.newest(session).await?;
+        }
+    }
+
+    /// The stored session as other requests have left it.
+    async fn newest(&self, session: &Session<T>) -> Result<Session<T>, StoreError> {
+        let lookup = self.cookie.lookup(session).ok_or_else(StoreError::conflict)?;
+        let record = self.store.load(lookup.record_id(), lookup.at_least()).await?;
+        let newest = self.cookie.open_record(lookup, record);
+        // Whoever has ended or rotated the session meanwhile came first.
+        if newest.is_fresh() { Err(StoreError::conflict()) } else { Ok(newest) }
+    }
+
     /// Saves what was changed, when other sessions have taken `spent` octets of the budget. `None`: nothing was.
     pub(crate) async fn save(
         &self,
@@ -130,10 +201,12 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         let mut cookies = match outgoing {
             Outgoing::Unchanged => return Ok(None),
             Outgoing::Cookies(cookies) => cookies,
-            Outgoing::Stored(ops, cookies) => {
-                self.store_all(ops).await?;
-                cookies
-            }
+            Outgoing::Stored(ops, cookies) => match (self.store_all(&ops).await, &ops[..]) {
+                (Ok(()), _) => cookies,
+                // The note that the session was used. A later request makes it.
+                (Err(_), [StoreOp::Touch(..)]) => return Ok(None),
+                (Err(error), _) => return Err(error.into()),
+            },
         };
         session.settle(cookies.take_settled());
         Ok(Some(cookies))
@@ -153,28 +226,62 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
 
     /// Carries out a response's steps in order. Where a later one finds that another request came first, the record
     /// that an earlier one made goes again: nothing refers to it.
-    async fn store_all(&self, ops: Vec<StoreOp>) -> Result<(), StoreError> {
+    async fn store_all(&self, ops: &[StoreOp]) -> Result<(), StoreError> {
         let mut inserted = None;
         for op in ops {
-            let done = match &op {
+            let mut done = match op {
                 StoreOp::Save(record, expect) => self.store.save(record, *expect).await,
                 StoreOp::Touch(id, version, expires_at) => self.store.touch(id, *version, *expires_at).await,
-                StoreOp::Delete(id, expected) => self.store.delete(id, *expected).await,
+                StoreOp::End(id, version) => self.end(*id, *version).await,
             };
-            if let Err(error) = done {
-                if let Some(id) = inserted {
-                    // The error that led here is the one to report; what is left behind expires.
+            if let (Some(id), Err(error)) = (inserted, &done) {
+                if let StoreOp::Save(record, expect) = op
+                    && !error.is_conflict()
+                {
+                    // The old record of a rotation: had it ended unnoticed, the session would be lost.
+                    done = self.save_again(record, *expect).await;
+                }
+                if done.as_ref().is_err_and(StoreError::is_conflict) {
+                    // The conflict is what to report; what is left behind expires.
                     let _ = self.store.delete(&id, None).await;
                 }
-                return Err(error);
             }
+            done?;
             if let StoreOp::Save(record, Expect::Absent) = op {
                 inserted = Some(record.id);
             }
         }
         Ok(())
     }
+
+    /// Repeats a save whose outcome is not known: it may have been carried out, and only the answer lost.
+    async fn save_again(&self, record: &Record, expect: Expect) -> Result<(), StoreError> {
+        match self.store.save(record, expect).await {
+            Err(error) if error.is_conflict() => {
+                let found = self.store.load(&record.id, record.version).await?;
+                if found.is_some_and(|found| found.sealed == record.sealed) { Ok(()) } else { Err(error) }
+            }
+            done => done,
+        }
+    }
+
+    /// Ends a session wherever other requests have taken it since `version`: to a newer one, or to another record.
+    async fn end(&self, mut id: RecordId, mut version: u64) -> Result<(), StoreError> {
+        // Each turn but the first is another request's success, so there are not many.
+        for _ in 0..ATTEMPTS {
+            match self.store.delete(&id, Some(version)).await {
+                Err(error) if error.is_conflict() => {}
+                done => return done,
+            }
+            let Some(found) = self.store.load(&id, version).await? else { return Ok(()) };
+            (id, version) = self.cookie.successor(&found).unwrap_or((id, found.version));
+        }
+        Err(StoreError::conflict())
+    }
 }
+
+/// How often something is tried again because another request came first.
+const ATTEMPTS: usize = 256;
 
 /// The target of a [`Builder`] that builds a [`SessionManager`].
 #[derive(Debug)]

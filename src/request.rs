@@ -51,6 +51,17 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Session<T> {
         let session = self.session.as_mut().expect(HELD);
         self.slot.save(session).await
     }
+
+    /// Changes the session and saves it now; where another request has changed the stored session first, once more on
+    /// its newer state. See [`SessionManager::update`].
+    ///
+    /// # Errors
+    ///
+    /// See [`SessionManager::update`].
+    pub async fn update(&mut self, change: impl FnMut(&mut session::Session<T>)) -> Result<(), CommitError> {
+        let session = self.session.as_mut().expect(HELD);
+        self.slot.update(session, change).await
+    }
 }
 
 impl<T> Deref for Session<T> {
@@ -192,13 +203,32 @@ impl<T: Serialize + DeserializeOwned + 'static> Slot<T> {
     }
 
     async fn save(&self, session: &mut session::Session<T>) -> Result<(), CommitError> {
-        let own = self.lock().saved.as_ref().map_or(0, SetCookies::header_len);
-        let others = self.spent.0.load(Ordering::Relaxed).saturating_sub(own);
-        if let Some(cookies) = self.manager.save(session, others).await? {
-            self.spent.0.store(others + cookies.header_len(), Ordering::Relaxed);
-            self.lock().saved = Some(cookies);
-        }
+        let cookies = self.manager.save(session, self.spent_by_others()).await?;
+        self.keep(cookies);
         Ok(())
+    }
+
+    async fn update(
+        &self,
+        session: &mut session::Session<T>,
+        change: impl FnMut(&mut session::Session<T>),
+    ) -> Result<(), CommitError> {
+        let cookies = self.manager.save_update(session, self.spent_by_others(), change).await?;
+        self.keep(cookies);
+        Ok(())
+    }
+
+    fn spent_by_others(&self) -> usize {
+        let own = self.lock().saved.as_ref().map_or(0, SetCookies::header_len);
+        self.spent.0.load(Ordering::Relaxed).saturating_sub(own)
+    }
+
+    /// Keeps what was saved for the response, in place of what was saved before.
+    fn keep(&self, cookies: Option<SetCookies>) {
+        let Some(cookies) = cookies else { return };
+        let others = self.spent_by_others();
+        self.spent.0.store(others + cookies.header_len(), Ordering::Relaxed);
+        self.lock().saved = Some(cookies);
     }
 }
 

@@ -48,11 +48,21 @@ pub(crate) type Fresh<T> = fn() -> T;
 
 /// What the session was when the request began.
 pub(crate) enum Origin {
-    /// Nothing that opened.
-    Fresh,
+    /// Nothing that opened. `moved` is the record of a session that another request has rotated away from under this
+    /// one: it cannot be read from here, but its end can be asked for.
+    Fresh {
+        moved: Option<RecordAt>,
+    },
     Arrived(Arrived),
     /// Something that the handler has ended; its record is to be removed.
-    Ended(Option<RecordId>),
+    Ended(Option<RecordAt>),
+}
+
+/// A record, and the version at which it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordAt {
+    pub(crate) id: RecordId,
+    pub(crate) version: u64,
 }
 
 /// What came out of the client's cookies, or out of the store.
@@ -69,7 +79,7 @@ pub(crate) struct Arrived {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
     Cookies(u8),
-    Record { id: RecordId, version: u64 },
+    Record(RecordAt),
 }
 
 /// What a response does with the session.
@@ -121,8 +131,13 @@ pub(crate) struct Metadata {
 
 impl<T> Session<T> {
     /// A session that starts with this request.
-    pub(crate) fn fresh(fresh: Fresh<T>, carried: Carried, refusal: Option<OpenError>) -> Self {
-        let origin = Origin::Fresh;
+    pub(crate) fn fresh(
+        fresh: Fresh<T>,
+        carried: Carried,
+        refusal: Option<OpenError>,
+        moved: Option<RecordAt>,
+    ) -> Self {
+        let origin = Origin::Fresh { moved };
         Self { value: fresh(), touched: false, origin, change: Change::default(), carried, refusal, fresh }
     }
 
@@ -142,7 +157,7 @@ impl<T> Session<T> {
                 (0..count).for_each(|index| self.carried.insert(Role::State(index)));
                 *origin = Origin::Arrived(*arrived);
             }
-            (Settled::Ended, origin) => *origin = Origin::Fresh,
+            (Settled::Ended, origin) => *origin = Origin::Fresh { moved: None },
         }
         self.touched = false;
         self.change = Change::default();
@@ -159,8 +174,13 @@ impl<T> Session<T> {
     pub(crate) fn as_arrived(&self) -> Option<&Arrived> {
         match &self.origin {
             Origin::Arrived(arrived) => Some(arrived),
-            Origin::Fresh | Origin::Ended(_) => None,
+            Origin::Fresh { .. } | Origin::Ended(_) => None,
         }
+    }
+
+    /// Whether something is to be saved, as far as is known without encoding the value.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.touched || !self.change.is_none() || matches!(self.origin, Origin::Ended(_))
     }
 
     /// Gives the session a new id and stamps the time of authentication: on login and on every change of privilege.
@@ -175,13 +195,13 @@ impl<T> Session<T> {
     /// Ends the session. What is left is a fresh one, with a fresh value; change that and it will be saved as a new
     /// session under a new id.
     ///
-    /// A stored session's record is removed. An *inline* session ends in this browser: a copy of its cookie, if
+    /// A stored session's record is removed, also where another request has changed or rotated it meanwhile. An *inline* session ends in this browser: a copy of its cookie, if
     /// somebody made one, lives until it expires.
     pub fn destroy(&mut self) {
         let record = match self.origin {
-            Origin::Arrived(Arrived { home: Home::Record { id, .. }, .. }) => Some(id),
-            Origin::Ended(record) => record,
-            _ => None,
+            Origin::Arrived(Arrived { home: Home::Record(record), .. }) => Some(record),
+            Origin::Arrived(_) => None,
+            Origin::Fresh { moved: record } | Origin::Ended(record) => record,
         };
         self.origin = Origin::Ended(record);
         self.value = (self.fresh)();
@@ -219,7 +239,7 @@ impl<T> Session<T> {
     pub fn placement(&self) -> Option<Placement> {
         self.as_arrived().map(|arrived| match arrived.home {
             Home::Cookies(cookies) => Placement::Cookies(cookies),
-            Home::Record { .. } => Placement::Stored,
+            Home::Record(_) => Placement::Stored,
         })
     }
 

@@ -29,8 +29,8 @@ use crate::payload::{self, Body, Compression, State};
 use crate::random::{self, OsRandom, Random};
 use crate::ring::KeyRing;
 use crate::seen::Seen;
-use crate::session::{Arrived, Fresh, Home, Metadata, Session, SessionId, Subject, SubjectChange};
-use crate::store::Record;
+use crate::session::{Arrived, Fresh, Home, Metadata, RecordAt, Session, SessionId, Subject, SubjectChange};
+use crate::store::{Record, RecordId};
 use crate::token::{Plain, Tokens};
 use crate::wiped::Wiped;
 
@@ -145,12 +145,12 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let carried = received.carried;
         let found = match received.found {
             Ok(found) => found,
-            Err(reason) => return Opened::Fresh(self.start(carried, reason)),
+            Err(reason) => return Opened::Fresh(self.start(carried, reason, None)),
         };
         let id = found.metadata.id;
         let seen = || received.seen.last(&self.keys.seen, &id, may_open);
         self.admit(found, seen, carried, now)
-            .unwrap_or_else(|reason| Opened::Fresh(self.start(carried, Some(reason))))
+            .unwrap_or_else(|reason| Opened::Fresh(self.start(carried, Some(reason), None)))
     }
 
     /// The session of a record that [`open`](Self::open) asked for, at this moment.
@@ -169,7 +169,30 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     ) -> Session<T> {
         let carried = lookup.carried;
         self.admit_record(&lookup, record, seconds(now))
-            .unwrap_or_else(|reason| self.start(carried, Some(reason)))
+            .unwrap_or_else(|Refused { reason, moved }| self.start(carried, Some(reason), moved))
+    }
+
+    /// Where the session of this record went, and at which version it arrived there, if another request has rotated
+    /// it. Nothing opens through it: it is for ending that session (see [`StoreOp::End`]).
+    pub fn successor(&self, record: &Record) -> Option<(RecordId, u64)> {
+        match self.read_record(&record.id, record.clone(), seconds(SystemTime::now())) {
+            Ok((_, _, Body::Reference { record, version })) => Some((record, version)),
+            _ => None,
+        }
+    }
+
+    /// Asks for a stored session's record once more. `None` if it is not stored.
+    pub(crate) fn lookup(&self, session: &Session<T>) -> Option<Lookup> {
+        let Arrived { metadata, last_seen, home: Home::Record(at), .. } = session.as_arrived()? else {
+            return None;
+        };
+        Some(Lookup {
+            record: at.id,
+            version: at.version,
+            metadata: metadata.clone(),
+            last_seen: *last_seen,
+            carried: session.carried,
+        })
     }
 
     /// The cookie's name.
@@ -201,25 +224,44 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     }
 
     /// The same for a record, which in addition must be the one that the cookie meant.
-    fn admit_record(&self, lookup: &Lookup, record: Option<Record>, now: u64) -> Result<Session<T>, Reason> {
-        let Record { version, sealed, .. } = record.ok_or(Reason::NoRecord)?;
-        let may_open = |index| self.keys.ring.may_open(index, now);
-        let plain = self.keys.record.open(lookup.record.as_bytes(), sealed, may_open)?;
-        let (metadata, body) = payload::read(plain.payload()).ok_or(Reason::Payload)?;
-        let Body::State(state @ State { record: true, .. }) = body else { return Err(Reason::Payload) };
-        if metadata.sequence != version {
-            return Err(Reason::Payload);
-        }
+    fn admit_record(&self, lookup: &Lookup, record: Option<Record>, now: u64) -> Result<Session<T>, Refused> {
+        let record = record.ok_or(Reason::NoRecord)?;
+        let version = record.version;
+        let (plain, metadata, body) = self.read_record(&lookup.record, record, now)?;
+        let state = match body {
+            Body::State(state) => state,
+            Body::Reference { record: id, version } => {
+                return Err(Refused { reason: Reason::Moved, moved: Some(RecordAt { id, version }) });
+            }
+        };
         if metadata.id != lookup.metadata.id {
-            return Err(Reason::OtherSession);
+            return Err(Reason::OtherSession.into());
         }
         if version < lookup.version {
-            return Err(Reason::RolledBack);
+            return Err(Reason::RolledBack.into());
         }
         let used = metadata.sealed.max(lookup.last_seen);
         let last_seen = self.limits.check(now, used, self.expires(&metadata), || None)?;
-        let home = Home::Record { id: lookup.record, version };
-        self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)
+        let home = Home::Record(RecordAt { id: lookup.record, version });
+        Ok(self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)?)
+    }
+
+    /// What an authentic record of this id holds.
+    fn read_record(
+        &self,
+        id: &RecordId,
+        record: Record,
+        now: u64,
+    ) -> Result<(Plain, Metadata, Body<Range<usize>>), Reason> {
+        let may_open = |index| self.keys.ring.may_open(index, now);
+        let plain = self.keys.record.open(id.as_bytes(), record.sealed, may_open)?;
+        let (metadata, body) = payload::read(plain.payload()).ok_or(Reason::Payload)?;
+        let is_record = !matches!(body, Body::State(State { record: false, .. }));
+        if is_record && metadata.sequence == record.version {
+            Ok((plain, metadata, body))
+        } else {
+            Err(Reason::Payload)
+        }
     }
 
     /// 2. Inflates and 1. decodes a state that is authentic and alive.
@@ -252,8 +294,8 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         Ok(Session::opened(value, self.fresh, carried, arrived))
     }
 
-    fn start(&self, carried: Carried, reason: Option<Reason>) -> Session<T> {
-        Session::fresh(self.fresh, carried, reason.map(Into::into))
+    fn start(&self, carried: Carried, reason: Option<Reason>, moved: Option<RecordAt>) -> Session<T> {
+        Session::fresh(self.fresh, carried, reason.map(Into::into), moved)
     }
 
     /// The encoded value, if the session is to be written.
@@ -340,6 +382,18 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             public: deflated.map_or(encoded.public(), |deflated| deflated.as_slice()),
             secret: encoded.secret(),
         }
+    }
+}
+
+/// Why a record gives no session, and where the session went, if another request has rotated it.
+struct Refused {
+    reason: Reason,
+    moved: Option<RecordAt>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, moved: None }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lifetime::{Limits, time};
 use crate::payload::{self, Body, Compression, State};
 use crate::secret;
 use crate::seen::Seen;
-use crate::session::{Arrived, Home, Metadata, Session, SessionId};
+use crate::session::{Arrived, Home, Metadata, RecordAt, Session, SessionId};
 use crate::store::{Record, RecordId};
 use crate::token;
 use crate::varint;
@@ -233,7 +233,7 @@ fn a_record_gives_the_session_that_its_reference_means_or_none() {
         }
         case.sealed_again(Kind::Record, record_id.as_bytes(), &case.bytes("record"));
         case.arrived_whole(&session);
-        assert_eq!(arrived(&session).home, Home::Record { id: record_id, version });
+        assert_eq!(arrived(&session).home, Home::Record(RecordAt { id: record_id, version }));
     });
 }
 

@@ -180,8 +180,8 @@ impl Store {
                 assert_eq!(version(&id), Some(expected));
                 self.records.entry(id).and_modify(|record| record.expires_at = expires_at);
             }
-            StoreOp::Delete(id, expected) => {
-                assert!(expected.is_none() || expected == version(&id));
+            StoreOp::End(id, expected) => {
+                assert_eq!(version(&id), Some(expected));
                 self.records.remove(&id);
             }
             other => unreachable!("{other:?} is new"),

@@ -93,8 +93,10 @@ pub enum StoreOp {
     Save(Record, Expect),
     /// [`Store::touch`](crate::Store::touch).
     Touch(RecordId, u64, OffsetDateTime),
-    /// [`Store::delete`](crate::Store::delete).
-    Delete(RecordId, Option<u64>),
+    /// Ends the session whose record had this version: [`Store::delete`](crate::Store::delete) at that version. On a
+    /// conflict another request has saved a newer one, which ends as well, or has rotated the session: load the record,
+    /// and end it at its own version, or what [`successor`](crate::SessionCookie::successor) says.
+    End(RecordId, u64),
 }
 
 /// The values of a response's `Set-Cookie` fields, one a cookie.

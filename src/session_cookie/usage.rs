@@ -186,7 +186,7 @@ impl<T: Serialize + DeserializeOwned> Sizes for Fields<'_, T> {
 
     fn store(&self) -> Option<Stored> {
         let already =
-            self.session.as_arrived().is_some_and(|arrived| matches!(arrived.home, Home::Record { .. }));
+            self.session.as_arrived().is_some_and(|arrived| matches!(arrived.home, Home::Record(_)));
         self.cookie.spill.then(|| Stored { reference: self.header(Placement::Stored), already })
     }
 

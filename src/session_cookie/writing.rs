@@ -1,7 +1,7 @@
 //! The last steps of a seal: the token for its place, cut into chunks, set as cookies; and what leaves nothing stale.
 
 use super::outgoing::{Outgoing, StoreOp};
-use super::{Home, SessionCookie};
+use super::{Home, RecordAt, SessionCookie};
 use crate::aead::NONCE_LEN;
 use crate::budget::Placement;
 use crate::chunk;
@@ -42,11 +42,11 @@ impl<T> Writing<'_, T> {
             Placement::Stored => self.enter_store(random)?,
         };
         if let Origin::Ended(Some(record)) = self.session.origin {
-            ops.push(StoreOp::Delete(record, None));
+            ops.push(StoreOp::End(record.id, record.version));
         }
         let body = match home {
             Home::Cookies(_) => Body::State(self.state),
-            Home::Record { id, version } => Body::Reference { record: id, version },
+            Home::Record(at) => reference(at),
         };
         let token = self.seal(&self.cookie.keys.cookie, &[], &body, random)?;
         let count = if let Home::Cookies(count) = home { count } else { 1 };
@@ -55,42 +55,74 @@ impl<T> Writing<'_, T> {
 
     /// Saves the state as a record: the same one at its next version, or a new one.
     fn enter_store(&self, random: &mut impl Random) -> Result<(Home, Vec<StoreOp>), SealError> {
-        let (id, expect) = match self.record() {
-            Some((id, version)) if !self.session.change.rotate => (id, Expect::Version(version)),
-            _ => (RecordId::from_bytes(random::array(random)?), Expect::Absent),
-        };
+        let version = self.metadata.sequence;
         let expires = self.cookie.limits.record_expires(self.now, self.expires);
-        let mut ops = vec![StoreOp::Save(self.seal_record(id, expires, random)?, expect)];
-        // After a rotation the old record goes once the new one is safe, and only if nobody has changed it since.
-        if let (Some((old, version)), Expect::Absent) = (self.record(), expect) {
-            ops.push(StoreOp::Delete(old, Some(version)));
+        let state = Body::State(State { record: true, ..self.state });
+        match self.record() {
+            Some(old) if !self.session.change.rotate => {
+                let save = self.update(old, expires, &state, random)?;
+                Ok((Home::Record(RecordAt { id: old.id, version }), vec![save]))
+            }
+            old => {
+                let new = RecordAt { id: RecordId::from_bytes(random::array(random)?), version };
+                let record = self.seal_record(new.id, expires, &state, random)?;
+                let mut ops = vec![StoreOp::Save(record, Expect::Absent)];
+                // The old record ends once the new one is safe, and only if nobody has changed it since.
+                if let Some(old) = old {
+                    ops.push(self.bury(old, new, random)?);
+                }
+                Ok((Home::Record(new), ops))
+            }
         }
-        Ok((Home::Record { id, version: self.metadata.sequence }, ops))
     }
 
     /// What becomes of the record of a state that goes back into cookies.
     fn leave_store(&self, random: &mut impl Random) -> Result<Vec<StoreOp>, SealError> {
-        let Some((id, version)) = self.record() else { return Ok(Vec::new()) };
-        if self.session.change.rotate {
-            return Ok(vec![StoreOp::Delete(id, Some(version))]);
-        }
-        // It goes on for a little while, so that a parallel request which still holds the reference finds the newest
-        // state there.
-        let record = self.seal_record(id, self.expires.min(self.now + GRACE), random)?;
-        Ok(vec![StoreOp::Save(record, Expect::Version(version))])
+        let Some(old) = self.record() else { return Ok(Vec::new()) };
+        let last = if self.session.change.rotate {
+            self.bury(old, old, random)?
+        } else {
+            // It goes on for a little while, so that a parallel request which still holds the reference finds the
+            // newest state there.
+            let state = Body::State(State { record: true, ..self.state });
+            self.update(old, self.expires.min(self.now + GRACE), &state, random)?
+        };
+        Ok(vec![last])
+    }
+
+    /// Ends a record that the session leaves for `new`. What stays in its place for a little while opens nothing, but
+    /// a request that still holds the old reference can end the session by it, and a repeated save can tell that it
+    /// was carried out before.
+    fn bury(&self, old: RecordAt, new: RecordAt, random: &mut impl Random) -> Result<StoreOp, SealError> {
+        self.update(old, self.expires.min(self.now + GRACE), &reference(new), random)
     }
 
     /// The record that the session came from.
-    fn record(&self) -> Option<(RecordId, u64)> {
+    fn record(&self) -> Option<RecordAt> {
         match self.session.as_arrived()?.home {
-            Home::Record { id, version } => Some((id, version)),
+            Home::Record(at) => Some(at),
             Home::Cookies(_) => None,
         }
     }
 
-    fn seal_record(&self, id: RecordId, expires: u64, random: &mut impl Random) -> Result<Record, SealError> {
-        let body = Body::State(State { record: true, ..self.state });
-        let sealed = self.seal(&self.cookie.keys.record, id.as_bytes(), &body, random)?;
+    fn update(
+        &self,
+        old: RecordAt,
+        expires: u64,
+        body: &Body<&[u8]>,
+        random: &mut impl Random,
+    ) -> Result<StoreOp, SealError> {
+        Ok(StoreOp::Save(self.seal_record(old.id, expires, body, random)?, Expect::Version(old.version)))
+    }
+
+    fn seal_record(
+        &self,
+        id: RecordId,
+        expires: u64,
+        body: &Body<&[u8]>,
+        random: &mut impl Random,
+    ) -> Result<Record, SealError> {
+        let sealed = self.seal(&self.cookie.keys.record, id.as_bytes(), body, random)?;
         Ok(Record { id, version: self.metadata.sequence, expires_at: time(expires), sealed })
     }
 
@@ -141,7 +173,7 @@ impl<T> SessionCookie<T> {
     ) -> Outgoing {
         match (&session.origin, key) {
             (Origin::Ended(record), _) => {
-                let ops = record.map(|id| StoreOp::Delete(id, None)).into_iter().collect();
+                let ops = record.map(|at| StoreOp::End(at.id, at.version)).into_iter().collect();
                 let seen = session.carried.seen().then_some(Role::Seen);
                 let must = self.expired_len(self.stale(session.carried, 0, 0).chain(seen));
                 let room = self.budget.total().saturating_sub(spent + must);
@@ -157,7 +189,7 @@ impl<T> SessionCookie<T> {
                 }
                 let ops = match arrived.home {
                     Home::Cookies(_) => Vec::new(),
-                    Home::Record { id, version } => {
+                    Home::Record(RecordAt { id, version }) => {
                         let expires = self.limits.record_expires(now, expires);
                         vec![StoreOp::Touch(id, version, time(expires))]
                     }
@@ -171,5 +203,9 @@ impl<T> SessionCookie<T> {
     }
 }
 
-/// How long a record goes on after its state has moved into cookies, in seconds: longer than a request takes.
+fn reference<S>(at: RecordAt) -> Body<S> {
+    Body::Reference { record: at.id, version: at.version }
+}
+
+/// How long a record goes on after its session has left it, in seconds: longer than a request takes.
 const GRACE: u64 = 60;

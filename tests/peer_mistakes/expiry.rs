@@ -126,7 +126,9 @@ fn the_cookie_of_a_stored_session_that_has_ended_is_worth_nothing() {
     let mut session = load(&cookie, &header, Some(record.clone()));
     session.destroy();
     let Ok(Outgoing::Stored(ops, _)) = seal(&cookie, &session, NOW) else { panic!("its record goes") };
-    assert!(matches!(ops.as_slice(), [StoreOp::Delete(id, None)] if *id == record.id));
+    assert!(
+        matches!(ops.as_slice(), [StoreOp::End(id, version)] if (*id, *version) == (record.id, record.version))
+    );
     let again = load(&cookie, &header, None);
     assert_eq!(again.refusal().map(|refusal| refusal.reason()), Some(Reason::NoRecord));
     assert_eq!(*again, Cart::default());
@@ -173,17 +175,22 @@ fn a_logout_removes_the_cookies_wherever_they_were_set() {
 /// The id is cycled, the old record deleted, and then the handler fails and the new one is never saved
 /// (tower-sessions).
 #[test]
-fn a_rotation_saves_the_new_record_before_it_deletes_the_old() {
+fn a_rotation_saves_the_new_record_before_it_ends_the_old() {
     let cookie = storing();
     let (record, header) = stored(&cookie);
     let mut session = load(&cookie, &header, Some(record.clone()));
     session.rotate();
     let Ok(Outgoing::Stored(ops, _)) = seal(&cookie, &session, NOW) else { panic!("it is too large") };
-    let [StoreOp::Save(new, Expect::Absent), StoreOp::Delete(old, expected)] = ops.as_slice() else {
+    let [StoreOp::Save(new, Expect::Absent), StoreOp::Save(end, expected)] = ops.as_slice() else {
         panic!("{ops:?}")
     };
     assert_ne!(new.id, record.id);
-    assert_eq!((*old, *expected), (record.id, Some(record.version)));
+    assert_eq!((end.id, *expected), (record.id, Expect::Version(record.version)));
+    // What stands in its place opens nothing, and leads only to the end of the session.
+    let old = load(&cookie, &header, Some(end.clone()));
+    assert_eq!(old.refusal().map(|refusal| refusal.reason()), Some(Reason::Moved));
+    assert_eq!((*old).clone(), Cart::default());
+    assert_eq!(cookie.successor(end), Some((new.id, new.version)));
 }
 
 /// `renew` is cancelled by a later write (actix-extras #244, poem #196).

@@ -114,13 +114,18 @@ fn a_rotation_ends_the_old_record_and_an_ended_session_has_none() {
     let after = write(&server, &mut records, &session, NOW).cookie_header();
     assert_eq!(
         open(&server, &records, &before, NOW).refusal().map(|refusal| refusal.reason()),
+        Some(Reason::Moved)
+    );
+    let later = NOW + Duration::MINUTE;
+    assert_eq!(
+        open(&server, &records, &before, later).refusal().map(|refusal| refusal.reason()),
         Some(Reason::NoRecord)
     );
     let mut session = open(&server, &records, &after, NOW);
     assert_eq!(session.note.len(), 5_000);
     session.destroy();
-    assert_eq!(write(&server, &mut records, &session, NOW).cookie_header(), "");
-    assert_eq!(records.live(NOW).count(), 0);
+    assert_eq!(write(&server, &mut records, &session, later).cookie_header(), "");
+    assert_eq!(records.live(later).count(), 0);
 }
 
 #[test]

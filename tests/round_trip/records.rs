@@ -39,8 +39,8 @@ impl Records {
                 assert!(record.expires_at <= expires_at, "a touch must not shorten a life");
                 record.expires_at = expires_at;
             }
-            StoreOp::Delete(id, expected) => {
-                assert!(expected.is_none() || expected == version(&id));
+            StoreOp::End(id, expected) => {
+                assert_eq!(version(&id), Some(expected));
                 self.records.remove(&id);
             }
             other => unreachable!("{other:?} is new"),
