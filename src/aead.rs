@@ -10,7 +10,7 @@
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use xaes_256_gcm::Xaes256Gcm;
 use xaes_256_gcm::aead::AeadInOut as _;
 use xaes_256_gcm::aead::inout::InOutBuf;
@@ -81,6 +81,12 @@ fn pae(fields: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(field);
     }
     out
+}
+
+/// What tells one session id from another and says nothing of it. Without a key, so that it outlives keys: an id is 128
+/// random bits.
+pub(crate) fn fingerprint(id: &[u8; 16]) -> [u8; 8] {
+    *Sha256::digest(pae(&[b"affinity", id])).first_chunk().expect("SHA-256 gives 32 bytes")
 }
 
 /// The keys of one purpose, scheduled once.

@@ -30,6 +30,8 @@ pub(crate) enum Role {
     State(u8),
     /// `NAME.seen`.
     Seen,
+    /// The cookie for load balancers, which has a name of its own.
+    Affinity,
 }
 
 /// Which cookies of a session a request carried, whether they opened or not.
@@ -37,6 +39,7 @@ pub(crate) enum Role {
 pub(crate) struct Carried {
     states: u64,
     seen: bool,
+    affinity: Option<[u8; AFFINITY_LEN]>,
 }
 
 impl Carried {
@@ -44,7 +47,18 @@ impl Carried {
         match role {
             Role::State(index) => self.states |= 1 << index,
             Role::Seen => self.seen = true,
+            Role::Affinity => {}
         }
+    }
+
+    /// Of several, the first counts.
+    pub(crate) fn insert_affinity(&mut self, value: &[u8]) {
+        self.affinity = self.affinity.or(Some(value.try_into().unwrap_or_default()));
+    }
+
+    /// What the load balancer saw; zeros where it was no tag.
+    pub(crate) fn affinity(self) -> Option<[u8; AFFINITY_LEN]> {
+        self.affinity
     }
 
     pub(crate) fn seen(self) -> bool {
@@ -70,11 +84,19 @@ pub(crate) struct Attributes {
     pub(crate) path: String,
     pub(crate) domain: Option<String>,
     pub(crate) persistent: bool,
+    pub(crate) affinity: Option<String>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
-        Self { secure: true, same_site: SameSite::Lax, path: "/".into(), domain: None, persistent: true }
+        Self {
+            secure: true,
+            same_site: SameSite::Lax,
+            path: "/".into(),
+            domain: None,
+            persistent: true,
+            affinity: None,
+        }
     }
 }
 
@@ -82,6 +104,7 @@ impl Default for Attributes {
 #[derive(Debug)]
 pub(crate) struct CookieSpec {
     name: String,
+    affinity: Option<String>,
     tail: String,
     persistent: bool,
 }
@@ -102,17 +125,23 @@ impl CookieSpec {
         // Rendered once: what stands behind each value is the same for every cookie, save its age.
         let rendered = cookie.build().to_string();
         let tail = rendered[name.len() + 1..].to_owned();
-        Ok(Self { name: name.to_owned(), tail, persistent: attributes.persistent })
+        let Attributes { affinity, persistent, .. } = attributes;
+        Ok(Self { name: name.to_owned(), affinity: affinity.clone(), tail, persistent: *persistent })
     }
 
     /// Cookies of a name that was not checked: published test vectors have one with a dot.
     #[cfg(test)]
     pub(crate) fn unchecked(name: &str) -> Self {
-        Self { name: name.to_owned(), tail: String::new(), persistent: false }
+        Self { name: name.to_owned(), affinity: None, tail: String::new(), persistent: false }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether there is a cookie for load balancers.
+    pub(crate) fn has_affinity(&self) -> bool {
+        self.affinity.is_some()
     }
 
     /// The session's cookies among those of the request, in its order: each part of a header between semicolons whose
@@ -126,8 +155,15 @@ impl CookieSpec {
         H: AsRef<[u8]> + ?Sized + 'h,
     {
         headers.into_iter().flat_map(|header| parts(header.as_ref())).filter_map(|part| {
-            let (name, value) = trim(part).strip_prefix(self.name.as_bytes()).and_then(split_at_equals)?;
-            Some((role(trim_end(name))?, trim(value)))
+            let part = trim(part);
+            let after = |name: &str| part.strip_prefix(name.as_bytes()).and_then(split_at_equals);
+            if let Some((suffix, value)) = after(&self.name)
+                && let Some(role) = role(trim_end(suffix))
+            {
+                return Some((role, trim(value)));
+            }
+            let (suffix, value) = after(self.affinity.as_ref()?)?;
+            trim_end(suffix).is_empty().then_some((Role::Affinity, trim(value)))
         })
     }
 
@@ -143,6 +179,11 @@ impl CookieSpec {
             push_decimal(max_age.min(MAX_AGE), &mut field);
         }
         field
+    }
+
+    /// [`set`](Self::set) for the tag of load balancers.
+    pub(crate) fn set_affinity(&self, tag: [u8; AFFINITY_LEN], max_age: u64) -> String {
+        self.set(Role::Affinity, str::from_utf8(&tag).expect("letters"), max_age)
     }
 
     /// A `Set-Cookie` value that makes a browser forget the cookie: the same name, path and domain, or it would not.
@@ -174,24 +215,31 @@ impl CookieSpec {
     }
 
     pub(crate) fn name_len(&self, role: Role) -> usize {
-        self.name.len()
-            + match role {
-                Role::State(0) => 0,
-                Role::State(index) => 1 + decimal_len(index.into()),
-                Role::Seen => SEEN.len(),
-            }
+        match role {
+            Role::State(0) => self.name.len(),
+            Role::State(index) => self.name.len() + 1 + decimal_len(index.into()),
+            Role::Seen => self.name.len() + SEEN.len(),
+            Role::Affinity => self.affinity_name().len(),
+        }
     }
 
     pub(crate) fn push_name(&self, role: Role, out: &mut String) {
+        if role == Role::Affinity {
+            return out.push_str(self.affinity_name());
+        }
         out.push_str(&self.name);
         match role {
-            Role::State(0) => {}
-            Role::State(index) => {
+            Role::State(index @ 1..) => {
                 out.push('.');
                 push_decimal(index.into(), out);
             }
             Role::Seen => out.push_str(SEEN),
+            Role::State(0) | Role::Affinity => {}
         }
+    }
+
+    fn affinity_name(&self) -> &str {
+        self.affinity.as_deref().unwrap_or_default()
     }
 }
 
@@ -235,6 +283,9 @@ fn role(suffix: &[u8]) -> Option<Role> {
 
 const SEEN: &str = ".seen";
 
+/// The letters of a tag for load balancers.
+pub(crate) const AFFINITY_LEN: usize = 16;
+
 fn check_name(name: &str) -> Result<(), BuildError> {
     let refuse = |why: &str| Err(BuildError::new("name", format!("{name:?} {why}")));
     if name.is_empty() {
@@ -253,7 +304,22 @@ fn check_name(name: &str) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// Letters only: balancers read it by a variable of that name (`$cookie_node`), and compare without regard to case.
+fn check_affinity(name: &str, affinity: &str) -> Result<(), BuildError> {
+    let refuse = |why: &str| Err(BuildError::new("affinity", format!("{affinity:?} {why}")));
+    if !(1..=64).contains(&affinity.len()) || !affinity.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return refuse("is not 1 to 64 letters");
+    }
+    if affinity.eq_ignore_ascii_case(name) {
+        return refuse("is the name of the session's own cookie");
+    }
+    Ok(())
+}
+
 fn check_attributes(name: &str, attributes: &Attributes) -> Result<(), BuildError> {
+    if let Some(affinity) = &attributes.affinity {
+        check_affinity(name, affinity)?;
+    }
     // Browsers compare the prefixes without regard to case (RFC 6265bis, section 5.7).
     let lower = name.to_ascii_lowercase();
     let host = lower.starts_with("__host-");

@@ -30,6 +30,7 @@
 #[cfg(feature = "tower")]
 mod adapter;
 mod aead;
+mod affinity;
 mod budget;
 mod chunk;
 mod codec;

@@ -114,7 +114,16 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let placement = fields.place(encoded.len())?;
         // 4. Sealed for that place, 5. cut into chunks, 6. set as cookies.
         let expires = self.expires(&metadata);
-        let writing = Writing { cookie: self, session, key, metadata: &metadata, state, now, expires };
+        let writing = Writing {
+            cookie: self,
+            session,
+            key,
+            metadata: &metadata,
+            state,
+            now,
+            expires,
+            affinity: fields.affinity,
+        };
         let (home, ops, cookies) = writing.write(placement, fields.expired(placement), random)?;
         let key = self.keys.cookie.key_id(key);
         let arrived = Arrived { metadata, last_seen: now, key, encoded: Some(encoded), home };

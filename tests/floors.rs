@@ -12,7 +12,7 @@ const FLOORS: &[(i8, &[&str])] = &[
     (7, &["request"]),
     (6, &["manager", "ring_source", "store/*"]),
     (5, &["session_cookie", "session_cookie/*"]),
-    (4, &["payload", "seen", "token"]),
+    (4, &["affinity", "payload", "seen", "token"]),
     (3, &["ring", "session"]),
     (2, &["aead", "budget", "chunk", "codec", "compress"]),
     (1, &["cookie", "events", "key", "lifetime", "secret", "store"]),

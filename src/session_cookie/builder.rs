@@ -8,7 +8,7 @@ use super::{Keys, Schema, SessionCookie};
 use crate::aead::NONCE_LEN;
 use crate::budget::Budget;
 use crate::codec::Codec;
-use crate::cookie::{Attributes, CookieSpec, Role, SameSite};
+use crate::cookie::{AFFINITY_LEN, Attributes, CookieSpec, Role, SameSite};
 use crate::error::BuildError;
 use crate::format::Format;
 use crate::lifetime::Lifetime;
@@ -188,6 +188,17 @@ impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
         self
     }
 
+    /// Sets a second cookie of this name, which must be letters only, with a tag of the session: sixteen letters that
+    /// stay the same until the session is rotated. Load balancers hash on it, so that the requests of a session meet the
+    /// node that has a local copy of its record (see [`CachedStore`](crate::store::CachedStore)). None by default.
+    ///
+    /// It carries no secret and opens nothing. Where it is lost, or made up, another node serves the request; a later
+    /// response that writes the session sets it again.
+    pub fn affinity(mut self, name: impl Into<String>) -> Self {
+        self.attributes.affinity = Some(name.into());
+        self
+    }
+
     /// Checks the settings and derives the keys.
     pub(crate) fn build_cookie(self) -> Result<(SessionCookie<T>, Target), BuildError> {
         let cookie = CookieSpec::new(&self.name, &self.attributes)?;
@@ -197,6 +208,8 @@ impl<T: Serialize + DeserializeOwned + 'static, Target> Builder<T, Target> {
         let least = token::text_len(token::OVERHEAD + 56 + NONCE_LEN);
         let least = cookie.set_len(Role::State(0), least, limits.absolute)
             + cookie.set_len(Role::Seen, crate::seen::TEXT_LEN, limits.absolute);
+        let affinity = cookie.set_len(Role::Affinity, AFFINITY_LEN, limits.absolute);
+        let least = if cookie.has_affinity() { least + affinity } else { least };
         let budget = self.budget.checked(least, self.spill)?;
         if self.max_value == 0 {
             return Err(BuildError::new("max_value", "0 octets hold no value"));

@@ -42,6 +42,7 @@ impl<'h> Received<'h> {
             carried.insert(role);
             match role {
                 Role::Seen => seen.push(value),
+                Role::Affinity => carried.insert_affinity(value),
                 Role::State(number) => match Piece::parse(number, value) {
                     Some(piece) => pieces.push(piece),
                     None if number == 0 => trial.consider(value, 1),

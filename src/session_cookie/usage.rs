@@ -6,15 +6,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::SessionCookie;
+use crate::affinity;
 use crate::budget::{Placement, Sizes, Stored};
 use crate::chunk;
-use crate::cookie::{Carried, Role};
+use crate::cookie::{AFFINITY_LEN, Carried, Role};
 use crate::error::{Parts, SealError, TooLarge};
 use crate::lifetime::seconds;
 use crate::payload::{self, Body, State};
 use crate::random::{NoRandom, Random};
 use crate::seen;
-use crate::session::{Home, Metadata, Session};
+use crate::session::{Home, Metadata, Session, SessionId};
 use crate::store::RecordId;
 use crate::token;
 
@@ -70,6 +71,8 @@ pub(super) struct Fields<'a, T> {
     max_age: u64,
     /// What other sessions have taken of the budget.
     spent: usize,
+    /// The tag for load balancers, where the browser does not have it yet.
+    pub(super) affinity: Option<[u8; AFFINITY_LEN]>,
     /// The payload with the state in it.
     state: usize,
     /// The two segments of it.
@@ -93,6 +96,7 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
             session,
             max_age: cookie.expires(metadata).saturating_sub(now),
             spent,
+            affinity: cookie.affinity(session.carried, &metadata.id),
             state: payload::len(metadata, &Body::State(*state)),
             segments: state.public.len() + state.secret.len(),
             reference: payload::len(metadata, &Body::Reference { record, version: metadata.sequence }),
@@ -138,7 +142,8 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
             (true, Some(_)) => spec.set_len(Role::Seen, seen::TEXT_LEN, self.max_age),
             (true, None) => spec.expire_len(Role::Seen),
         };
-        set.sum::<usize>() + seen + self.cookie.expired_len(self.stale(placement, 0))
+        let affinity = self.affinity.map_or(0, |tag| spec.set_len(Role::Affinity, tag.len(), self.max_age));
+        set.sum::<usize>() + seen + affinity + self.cookie.expired_len(self.stale(placement, 0))
     }
 
     /// The cookies that the response expires.
@@ -153,6 +158,12 @@ impl<'a, T: Serialize + DeserializeOwned> Fields<'a, T> {
 }
 
 impl<T> SessionCookie<T> {
+    /// The tag for load balancers that a response sets: where there is to be one, and the request carried another.
+    pub(super) fn affinity(&self, carried: Carried, id: &SessionId) -> Option<[u8; AFFINITY_LEN]> {
+        let tag = self.cookie.has_affinity().then(|| affinity::tag(id));
+        tag.filter(|_| tag != carried.affinity())
+    }
+
     /// The carried cookies from number `first` on that a response expires: all that this budget can have set, and of
     /// others (planted, or of a larger budget of the past) as many as there is room for. The rest is harmless, and goes
     /// another time.

@@ -5,12 +5,11 @@ use super::{Home, RecordAt, SessionCookie};
 use crate::aead::NONCE_LEN;
 use crate::budget::Placement;
 use crate::chunk;
-use crate::cookie::Role;
+use crate::cookie::{AFFINITY_LEN, FIELD, Role};
 use crate::error::SealError;
 use crate::lifetime::time;
 use crate::payload::{self, Body, State};
 use crate::random::{self, Random};
-use crate::seen;
 use crate::session::{Metadata, Origin, Session, Settled};
 use crate::store::{Expect, Record, RecordId};
 use crate::token::{self, Tokens};
@@ -26,6 +25,8 @@ pub(super) struct Writing<'a, T> {
     pub(super) now: u64,
     /// When the session ends at the latest.
     pub(super) expires: u64,
+    /// The tag for load balancers, where the browser does not have it yet.
+    pub(super) affinity: Option<[u8; AFFINITY_LEN]>,
 }
 
 impl<T> Writing<'_, T> {
@@ -158,6 +159,7 @@ impl<T> Writing<'_, T> {
                 spec.expire(Role::Seen)
             });
         }
+        fields.extend(self.affinity.map(|tag| spec.set_affinity(tag, max_age)));
         fields
     }
 }
@@ -175,16 +177,22 @@ impl<T> SessionCookie<T> {
             (Origin::Ended(record), _) => {
                 let ops = record.map(|at| StoreOp::End(at.id, at.version)).into_iter().collect();
                 let seen = session.carried.seen().then_some(Role::Seen);
-                let must = self.expired_len(self.stale(session.carried, 0, 0).chain(seen));
+                let beside = seen.into_iter().chain(session.carried.affinity().map(|_| Role::Affinity));
+                let must = self.expired_len(self.stale(session.carried, 0, 0).chain(beside.clone()));
                 let room = self.budget.total().saturating_sub(spent + must);
-                let ended = self.stale(session.carried, 0, room).chain(seen);
+                let ended = self.stale(session.carried, 0, room).chain(beside);
                 Outgoing::new(ops, ended.map(|role| self.cookie.expire(role)).collect(), Settled::Ended)
             }
             (Origin::Arrived(arrived), Some(key)) if self.limits.due(now, arrived.last_seen) => {
                 let expires = self.limits.expires(arrived.metadata.created, arrived.metadata.expires);
                 let max_age = expires.saturating_sub(now);
+                let value = self.keys.seen.seal(key, &arrived.metadata.id, now);
+                let mut fields = vec![self.cookie.set(Role::Seen, &value, max_age)];
+                let affinity = self.affinity(session.carried, &arrived.metadata.id);
+                fields.extend(affinity.map(|tag| self.cookie.set_affinity(tag, max_age)));
                 // Where the budget is spent, a later response notes it.
-                if spent + self.cookie.set_len(Role::Seen, seen::TEXT_LEN, max_age) > self.budget.total() {
+                let len: usize = fields.iter().map(|field| FIELD + field.len()).sum();
+                if spent + len > self.budget.total() {
                     return Outgoing::Unchanged;
                 }
                 let ops = match arrived.home {
@@ -194,9 +202,7 @@ impl<T> SessionCookie<T> {
                         vec![StoreOp::Touch(id, version, time(expires))]
                     }
                 };
-                let value = self.keys.seen.seal(key, &arrived.metadata.id, now);
-                let field = self.cookie.set(Role::Seen, &value, max_age);
-                Outgoing::new(ops, vec![field], Settled::Seen(now))
+                Outgoing::new(ops, fields, Settled::Seen(now))
             }
             _ => Outgoing::Unchanged,
         }
