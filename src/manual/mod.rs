@@ -6,5 +6,8 @@ pub mod format {}
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("stores.md")]
+pub mod stores {}
+
 #[doc = include_str!("threat_model.md")]
 pub mod threat_model {}
