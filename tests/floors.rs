@@ -114,8 +114,8 @@ impl House {
             let room = file.strip_prefix(&source).expect("a file of src").with_extension("");
             let room = room.to_str().expect("a name in UTF-8").replace('\\', "/");
             let room = room.strip_suffix("/mod").unwrap_or(&room).to_owned();
-            // A folder's `tests.rs` is a test module.
-            if !room.ends_with("/tests") {
+            // A folder's `tests.rs` is a test module, and so is what stands in its `tests/`.
+            if !room.ends_with("/tests") && !room.contains("/tests/") {
                 rooms.insert(room, code(&fs::read_to_string(&file).expect("a readable file")));
             }
         }

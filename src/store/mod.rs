@@ -1,5 +1,7 @@
 //! The contract between sessions and the places that keep their sealed records.
 
+#[cfg(feature = "cached")]
+mod cached;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod deadline;
 mod memory;
@@ -10,9 +12,12 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+#[cfg(feature = "cached")]
+pub use cached::CachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -125,6 +130,38 @@ pub trait Store: Send + Sync + 'static {
     /// another one or absent: whoever moves a state to a new record must learn that the old one was ended meanwhile.
     fn delete<'a>(&'a self, id: &'a RecordId, expected: Option<u64>)
     -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// A store that several hold is a store for each of them.
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn load<'a>(
+        &'a self,
+        id: &'a RecordId,
+        at_least: u64,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        (**self).load(id, at_least)
+    }
+
+    fn save<'a>(&'a self, record: &'a Record, expect: Expect) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).save(record, expect)
+    }
+
+    fn touch<'a>(
+        &'a self,
+        id: &'a RecordId,
+        version: u64,
+        expires_at: OffsetDateTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).touch(id, version, expires_at)
+    }
+
+    fn delete<'a>(
+        &'a self,
+        id: &'a RecordId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).delete(id, expected)
+    }
 }
 
 /// The store of those who have none: it is never asked, since nothing is placed in it.

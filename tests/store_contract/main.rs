@@ -1,6 +1,8 @@
 //! One suite holds every store to the contract that the documentation of `Store` states; beside it stands
 //! what only one backend promises.
 
+#[cfg(feature = "cached")]
+mod cached;
 mod cases;
 mod memory;
 #[cfg(feature = "sqlite")]
