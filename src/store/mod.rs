@@ -2,9 +2,19 @@
 
 #[cfg(feature = "cached")]
 mod cached;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod connections;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod deadline;
 mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -19,6 +29,10 @@ use time::OffsetDateTime;
 #[cfg(feature = "cached")]
 pub use cached::CachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use time::OffsetDateTime;
 
+use super::sql::{Row, comparable, record};
 use super::{BoxFuture, Expect, Record, RecordId, Store, StoreError};
 
 /// A [`Store`] in a `SQLite` file, which any number of processes of one machine may share.
@@ -131,20 +132,13 @@ impl Store for SqliteStore {
         _at_least: u64,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
         Box::pin(async move {
-            let found: Option<(i64, i64, Vec<u8>)> = sqlx::query_as(LOAD)
+            let found: Option<Row> = sqlx::query_as(LOAD)
                 .bind(id.as_bytes().as_slice())
                 .bind(now())
                 .fetch_optional(&self.readers)
                 .await
                 .map_err(self.failed("load a record"))?;
-            let Some((version, expires_at, sealed)) = found else { return Ok(None) };
-            Ok(Some(Record {
-                id: *id,
-                version: u64::try_from(version).map_err(self.failed("load a record"))?,
-                expires_at: OffsetDateTime::from_unix_timestamp(expires_at)
-                    .map_err(self.failed("load a record"))?,
-                sealed,
-            }))
+            found.map(|row| record(id, row)).transpose().map_err(self.failed("load a record"))
         })
     }
 
@@ -221,12 +215,6 @@ async fn set_up(writer: &SqlitePool) -> Result<(), Cause> {
 
 fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
-}
-
-/// A version to compare with the column. No record is at one that `SQLite` cannot hold, and NULL equals
-/// nothing.
-fn comparable(version: u64) -> Option<i64> {
-    i64::try_from(version).ok()
 }
 
 fn unavailable(what: &'static str, path: &Path, cause: impl Into<Cause>) -> StoreError {
