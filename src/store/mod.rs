@@ -6,6 +6,8 @@ mod cached;
 mod connections;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod deadline;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -28,6 +30,8 @@ use time::OffsetDateTime;
 
 #[cfg(feature = "cached")]
 pub use cached::CachedStore;
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]
 pub use mysql::MySqlStore;

@@ -3,10 +3,12 @@
 //! Each runs on a free port, in a folder of its own, without any configuration of this machine; what says that it is
 //! ready is its own output, so nothing sleeps. It is killed, by its own process id, when its value is dropped, and by
 //! the kernel when the test dies first.
-#![allow(dead_code, reason = "each test program uses some of them")]
+#![allow(dead_code, unused_imports, reason = "each test program uses some of them")]
 
+mod memcached;
 mod process;
 mod proxy;
 
+pub(crate) use memcached::Memcached;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};

@@ -4,6 +4,12 @@
 #[cfg(feature = "cached")]
 mod cached;
 mod cases;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+#[cfg(feature = "memcached")]
+#[path = "../servers/mod.rs"]
+mod servers;
