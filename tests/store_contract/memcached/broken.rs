@@ -1,9 +1,11 @@
 //! Servers and networks that refuse, hang, die in the middle of an answer, or answer what memcached never would.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 
 use super::*;
 use crate::servers::{Way, free_port};
@@ -117,6 +119,8 @@ async fn a_write_whose_reply_was_cut_anywhere_is_an_error() {
     for octets in 0..60 {
         for (call, whole) in whole.iter_mut().enumerate() {
             proxy.set(Way::Open).await;
+            // A load survives that its connection has ended behind the last whole reply, and a write need not.
+            load(&store, ID).await;
             delete(&store, ID).await;
             if call > 0 {
                 insert(&store, &record(0, in_an_hour(), b"first")).await;
@@ -214,7 +218,7 @@ async fn an_answer_that_memcached_never_gives_is_an_error() {
         "EN {O}x\r\n",
         "en {O}\r\n",
         "EN {O}\n",
-        "HD {O}\r\n",
+        "HD\r\n",
         "VA\r\n",
         "VA 17 {O}\r\n",
         "VA 17 c5 f1213483777 O1\r\n",
@@ -226,8 +230,8 @@ async fn an_answer_that_memcached_never_gives_is_an_error() {
         "VA 99999999999 c5 f1213483777 {O}\r\nxx",
         "VA 18446744073709551615 c5 f1213483777 {O}\r\nxx",
         "VA 99999999999999999999999 c5 f1213483777 {O}\r\nxx",
-        "VA 17 c5 f1213483777 {O}\r\n12345678123456781\r1",
-        "VA 17 c5 f1213483777 {O}\r\n1234567812345678123\r\n",
+        "VA 16 c5 f1213483777 {O}\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r1",
+        "VA 16 c5 f1213483777 {O}\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n",
         "\u{fffd}\0\u{1}\r\n",
         &long,
     ] {
@@ -236,6 +240,49 @@ async fn an_answer_that_memcached_never_gives_is_an_error() {
             assert_ne!(causes(&error).last().expect("a cause"), "no answer within 100ms", "{said:?}");
         }
     }
+}
+
+/// Here the connection ends as it should, and only the answer does not.
+#[tokio::test]
+async fn an_answer_that_ends_too_early_is_an_error() {
+    let whole = "VA 16 c5 f1213483777 {O}\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n";
+    for length in 0..whole.len() {
+        let store = serve(move |mut stream: BufReader<TcpStream>| async move {
+            if let Some(opaque) = request(&mut stream).await {
+                let _ = stream.write_all(whole[..length].replace("{O}", &opaque).as_bytes()).await;
+            }
+        })
+        .await;
+        let error = failed(store.load(&ID, 0).await);
+        assert_ne!(causes(&error).last().expect("a cause"), "no answer within 100ms", "{length} octets");
+    }
+}
+
+/// One call learns that the server has gone, and the others need not learn it again, each from a connection of its own.
+#[tokio::test]
+async fn a_connection_that_is_not_answered_closes_those_that_nobody_uses() {
+    let (gone, four) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(4)));
+    let is_gone = gone.clone();
+    let store = serve(move |mut stream: BufReader<TcpStream>| {
+        let (gone, four) = (is_gone.clone(), four.clone());
+        let is_new = gone.load(Ordering::SeqCst);
+        async move {
+            while let Some(opaque) = request(&mut stream).await {
+                match (gone.load(Ordering::SeqCst), is_new) {
+                    (true, false) => std::future::pending().await,
+                    (true, true) => {}
+                    // So that there are four connections.
+                    (false, _) => drop(four.wait().await),
+                }
+                stream.write_all(format!("EN {opaque}\r\n").as_bytes()).await.expect("write");
+            }
+        }
+    })
+    .await;
+    tokio::join!(load(&store, ID), load(&store, ID), load(&store, ID), load(&store, ID));
+    gone.store(true, Ordering::SeqCst);
+    failed(store.load(&ID, 0).await);
+    assert_eq!(load(&store, ID).await, None);
 }
 
 /// What follows a whole answer is nobody's, least of all the next call's.
