@@ -5,6 +5,13 @@ mod cached;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod connections;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+#[cfg(any(
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached",
+    feature = "mirrored"
+))]
 mod deadline;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -17,6 +24,8 @@ mod postgres;
 mod sql;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
+#[cfg(feature = "mirrored")]
+mod mirrored;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -37,6 +46,8 @@ pub use memory::MemoryStore;
 pub use mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "mirrored")]
+pub use mirrored::MirroredStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

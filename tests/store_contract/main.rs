@@ -7,6 +7,8 @@ mod cases;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "mirrored")]
+mod mirrored;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
