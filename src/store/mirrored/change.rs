@@ -134,6 +134,12 @@ impl View {
         held >= self.quorum
     }
 
+    /// Whether there is a record of this version or a newer one.
+    pub(super) fn proves(&self, at_least: u64) -> bool {
+        let current = self.current().map(|accepted| &accepted.value);
+        current.is_some_and(|value| value.sealed.is_some() && value.version >= at_least)
+    }
+
     /// A ballot above all that these mirrors have promised, for a value at `position`.
     pub(super) fn ballot(&self, position: u64, proposer: u64) -> Ballot {
         let promised = self.cells.iter().filter_map(|(_, cell)| cell.promised).max();

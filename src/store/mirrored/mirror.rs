@@ -109,6 +109,24 @@ pub(super) enum Kind {
     Save,
 }
 
+/// Whose answers are still waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Everybody's, until the deadline of the whole call.
+    ForAll,
+    /// Everybody's, but not for long.
+    Briefly,
+    /// Theirs who answered in time when they were asked last, and not for long.
+    ForTheGood,
+}
+
+impl Wait {
+    /// With enough answers nobody waits for those who are late.
+    pub(super) fn unless(enough: bool) -> Self {
+        if enough { Self::ForTheGood } else { Self::ForAll }
+    }
+}
+
 /// The answers of several mirrors, each asked on a task of its own, so that none delays another and none is stopped
 /// half way.
 pub(super) struct Answers<R> {
@@ -138,12 +156,13 @@ impl<R: Send + 'static> Answers<R> {
         Self { kind, receiver, waiting: asked, patience: Instant::now() + PATIENCE, failure: None }
     }
 
-    /// The next answer that is not an error, and whose it is. With `enough`, those who answer late are not waited for.
-    pub(super) async fn next(&mut self, enough: bool) -> Option<(usize, R)> {
+    /// The next answer that is not an error, and whose it is.
+    pub(super) async fn next(&mut self, wait: Wait) -> Option<(usize, R)> {
         loop {
-            let answer = if !enough {
+            let late = self.waiting.iter().all(|(_, mirror)| self.health(mirror).is_bad());
+            let answer = if wait == Wait::ForAll {
                 self.receiver.recv().await
-            } else if self.waiting.iter().all(|(_, mirror)| self.health(mirror).is_bad()) {
+            } else if wait == Wait::ForTheGood && late {
                 self.receiver.try_recv().ok()
             } else if let Ok(answer) = timeout_at(self.patience, self.receiver.recv()).await {
                 answer

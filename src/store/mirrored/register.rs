@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cell::{Accepted, Ballot, Cell, Value, plain_rank};
 use super::change::{Change, Decision, View};
-use super::mirror::{Answers, Kind, Mirror};
+use super::mirror::{Answers, Kind, Mirror, Wait};
 use crate::random::Random;
 use crate::store::{Expect, Record, RecordId, StoreError};
 
@@ -67,11 +67,9 @@ impl Register {
         let sees_all = self.sees_all();
         let mut answers = self.load_all(id);
         let mut view = View::new(self.write_quorum);
-        while let Some((mirror, cell)) = answers.next(view.len() >= sees_all).await {
+        while let Some((mirror, cell)) = answers.next(self.wait_to_read(&view, at_least)).await {
             view.add(mirror, cell);
-            let current = view.current().and_then(|accepted| accepted.value.record(id));
-            let known = current.is_some_and(|record| record.version >= at_least);
-            if view.len() >= sees_all && view.is_settled() && known {
+            if view.len() >= sees_all && view.is_settled() && view.proves(at_least) {
                 break;
             }
         }
@@ -104,6 +102,16 @@ impl Register {
         }
     }
 
+    /// Whom a read waits for that knows `view`.
+    fn wait_to_read(&self, view: &View, at_least: u64) -> Wait {
+        let (answered, proven) = (view.len(), view.proves(at_least));
+        let enough = answered >= self.sees_all()
+            || answered >= self.read_quorum() && view.current().is_none()
+            || answered >= self.read_quorum().min(self.write_quorum) && proven;
+        // What may have been changed or deleted is served only after everybody had the time to say so.
+        if proven && !enough { Wait::Briefly } else { Wait::unless(enough) }
+    }
+
     /// Saves `value`. With all mirrors well, that is one call to the first mirror and then one to each other.
     pub(super) async fn save(&self, id: RecordId, value: Value, expect: Expect) -> Result<(), StoreError> {
         let replaced = match expect {
@@ -122,7 +130,7 @@ impl Register {
                 let record = record.clone();
                 async move { mirror.replace(rank, &record).await }
             });
-            match answer.next(true).await {
+            match answer.next(Wait::ForTheGood).await {
                 Some((_, true)) => {
                     let others = (1..self.mirrors()).map(|index| (index, rank)).collect();
                     if self.spread(id, &proposal, others, 1).await {
@@ -179,7 +187,7 @@ impl Register {
     async fn look(&self, id: RecordId) -> Result<View, StoreError> {
         let mut answers = self.load_all(id);
         let mut view = View::new(self.write_quorum);
-        while let Some((mirror, cell)) = answers.next(view.len() >= self.write_quorum).await {
+        while let Some((mirror, cell)) = answers.next(Wait::unless(view.len() >= self.write_quorum)).await {
             view.add(mirror, cell);
         }
         if view.len() < self.write_quorum {
@@ -202,7 +210,7 @@ impl Register {
             async move { mirror.promise(id, &cell, ballot, expires_at).await }
         });
         let (mut promised, mut answered) = (Vec::new(), 0);
-        while let Some((index, rank)) = answers.next(answered >= self.write_quorum).await {
+        while let Some((index, rank)) = answers.next(Wait::unless(answered >= self.write_quorum)).await {
             answered += 1;
             promised.extend(rank.map(|rank| (index, Some(rank))));
         }
@@ -226,7 +234,9 @@ impl Register {
             async move { mirror.accept(id, rank, &proposal).await }
         });
         while held < self.write_quorum {
-            let Some((_, accepted)) = answers.next(answered >= self.write_quorum).await else { return false };
+            let Some((_, accepted)) = answers.next(Wait::unless(answered >= self.write_quorum)).await else {
+                return false;
+            };
             answered += 1;
             held += usize::from(accepted);
         }
@@ -246,7 +256,7 @@ impl Register {
                 // The next read tries again.
                 let _ = mirrors[index].accept(id, cell.rank, &settled).await;
             }
-            while let Some((index, cell)) = answers.next(false).await {
+            while let Some((index, cell)) = answers.next(Wait::ForAll).await {
                 if cell.admits(&settled) {
                     let _ = mirrors[index].accept(id, cell.rank, &settled).await;
                 }
