@@ -49,7 +49,8 @@ fn main() {
     let url = |port| format!("redis://127.0.0.1:{port}/");
     let through = url(proxy.port());
     let hardtack = ours.block_on(async { Program::hardtack(redis_store(&url(redis.port())).await).await });
-    let tower = theirs.block_on(async { Program::tower_sessions(tower_store(&url(redis.port())).await).await });
+    let tower =
+        theirs.block_on(async { Program::tower_sessions(tower_store(&url(redis.port())).await).await });
     let counted = ours.block_on(async { Program::hardtack(redis_store(&through).await).await });
     let theirs_counted = ours.block_on(async { Program::tower_sessions(tower_store(&through).await).await });
     for path in ["/read", "/write"] {
@@ -60,7 +61,8 @@ fn main() {
     }
 
     let cached = |store| Arc::new(CachedStore::new(store, 8 << 20).fresh_for(Duration::MAX));
-    let hardtack = ours.block_on(async { Program::hardtack(cached(redis_store(&url(redis.port())).await)).await });
+    let hardtack =
+        ours.block_on(async { Program::hardtack(cached(redis_store(&url(redis.port())).await)).await });
     let counted = ours.block_on(async { Program::hardtack(cached(redis_store(&through).await)).await });
     for path in ["/read", "/write"] {
         let ratio = compare(&ours, &hardtack, &theirs, &tower, path, &mut controls);
@@ -72,7 +74,9 @@ fn main() {
     if worst <= 0.05 {
         println!("\nEvery control is within {worst:.3} of 1.");
     } else {
-        println!("\n*** THIS RUN SAYS NOTHING: a control is {worst:.3} away from 1, and 0.05 is allowed. ***");
+        println!(
+            "\n*** THIS RUN SAYS NOTHING: a control is {worst:.3} away from 1, and 0.05 is allowed. ***"
+        );
     }
 }
 

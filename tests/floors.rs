@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(i8, &[&str])] = &[
     (8, &["adapter", "adapter/*", "fuzzing"]),
     (7, &["request"]),
-    (6, &["manager", "ring_source", "store/*", "store/memcached/*"]),
-    (6, &["manager", "ring_source", "store/*", "store/mirrored/*"]),
+    (6, &["manager", "ring_source", "store/*", "store/memcached/*", "store/mirrored/*", "store/redis/*"]),
     (5, &["session_cookie", "session_cookie/*"]),
     (4, &["affinity", "payload", "seen", "token"]),
     (3, &["ring", "session"]),

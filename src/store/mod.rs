@@ -4,7 +4,6 @@
 mod cached;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod connections;
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 #[cfg(any(
     feature = "postgres",
     feature = "mysql",
@@ -16,6 +15,8 @@ mod deadline;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "mirrored")]
+mod mirrored;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -24,8 +25,6 @@ mod postgres;
 mod sql;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
-#[cfg(feature = "mirrored")]
-mod mirrored;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -42,12 +41,12 @@ pub use cached::CachedStore;
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "mirrored")]
+pub use mirrored::MirroredStore;
 #[cfg(feature = "mysql")]
 pub use mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
-#[cfg(feature = "mirrored")]
-pub use mirrored::MirroredStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
