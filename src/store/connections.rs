@@ -103,10 +103,13 @@ where
         Ok(())
     }
 
-    /// Runs statements that take no arguments, in one round trip, on a connection that is kept afterwards.
+    /// Runs statements that take no arguments, in one round trip.
     pub(super) async fn run_script(&self, script: &'static str) -> Result<(), Error> {
         let _permit = self.permits.acquire().await.expect("nothing closes it");
-        let mut connection = self.connect().await?;
+        let mut connection = match self.kept(Repeat::IfRefused).await {
+            Some(kept) => kept,
+            None => self.connect().await?,
+        };
         connection.execute(sqlx::raw_sql(script)).await?;
         self.keep(connection);
         Ok(())
@@ -169,4 +172,4 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// After what time without use a connection is closed: sooner than the firewalls and balancers between here and there
 /// forget it, of which the hastiest take four minutes.
-const UNUSED: Duration = Duration::from_secs(180);
+const UNUSED: Duration = Duration::from_mins(3);

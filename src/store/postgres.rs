@@ -152,19 +152,16 @@ impl Dialect for Postgres {
     /// `IF NOT EXISTS` alone would let two create it. Sealed bytes do not compress, so nobody shall try.
     const SCHEMA: &'static str = "\
         DO $$ BEGIN
-            IF to_regclass('hardtack_sessions') IS NOT NULL THEN
-                RETURN;
-            END IF;
-            PERFORM pg_advisory_xact_lock(hashtext('hardtack_sessions'));
             IF to_regclass('hardtack_sessions') IS NULL THEN
-                CREATE TABLE hardtack_sessions (
+                PERFORM pg_advisory_xact_lock(hashtext('hardtack_sessions'));
+                CREATE TABLE IF NOT EXISTS hardtack_sessions (
                     id bytea PRIMARY KEY,
                     version bigint NOT NULL,
                     expires_at bigint NOT NULL, -- seconds since 1970
                     sealed bytea NOT NULL
                 );
                 ALTER TABLE hardtack_sessions ALTER COLUMN sealed SET STORAGE EXTERNAL;
-                CREATE INDEX hardtack_sessions_by_expiry ON hardtack_sessions (expires_at);
+                CREATE INDEX IF NOT EXISTS hardtack_sessions_by_expiry ON hardtack_sessions (expires_at);
             END IF;
         END $$";
 

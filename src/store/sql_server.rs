@@ -271,7 +271,7 @@ struct AtServer {
 #[error("the table hardtack_sessions is missing, which create_schema() makes")]
 struct NoTable(#[source] sqlx::Error);
 
-/// SQLSTATE of PostgreSQL and of MySQL.
+/// `SQLSTATE`, of `PostgreSQL` and of `MySQL`.
 const NO_SUCH_TABLE: [&str; 2] = ["42P01", "42S02"];
 
 /// For what is done once, when an application starts.

@@ -10,5 +10,12 @@ mod process;
 mod proxy;
 
 pub(crate) use memcached::Memcached;
+mod mariadb;
+mod postgres;
+mod process;
+mod proxy;
+
+pub(crate) use mariadb::Mariadb;
+pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 /// A running program. Dropped, it is killed.
 pub(crate) struct Process {
     child: Child,
@@ -99,13 +101,20 @@ pub(crate) fn command_as(user: &str, program: &str) -> Command {
     command
 }
 
+/// A new folder for what `user` runs, who owns it where this user may give it away.
+pub(crate) fn owned_by(user: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _ = Command::new("chown").arg(user).arg(folder.path()).output();
+    folder
+}
+
 /// A port that was free a moment ago. Who starts a server on it tries another one if it has gone.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("it has one").port()
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How much of what it said is kept for a failure's message.
 const LINES: usize = 60;

@@ -12,7 +12,44 @@ pub(crate) type AnyStore = Arc<dyn Store>;
 /// One test for each case. `$fresh` is an async function that gives a fresh store and what has to outlive it.
 macro_rules! hold_to_the_contract {
     ($fresh:path) => {
-        $crate::cases::hold_to_the_contract! { $fresh:
+        $crate::cases::with_each_case! { [$crate::cases::hold_to_the_contract] $fresh }
+    };
+    ($fresh:path: $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                let (store, _kept) = $fresh().await;
+                $crate::cases::$case(store).await;
+            }
+        )*
+    };
+}
+pub(crate) use hold_to_the_contract;
+
+/// One test for all cases, for a server that takes its time to start: `$start` gives one, and `$fresh`, an async
+/// function, a fresh store on it.
+#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(unused_macros))]
+macro_rules! hold_all_to_the_contract {
+    ($start:path, $fresh:path) => {
+        $crate::cases::with_each_case! { [$crate::cases::hold_all_to_the_contract] $start, $fresh }
+    };
+    ($start:path, $fresh:path: $($case:ident)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn holds_to_the_contract() {
+            let server = $start();
+            $(
+                eprintln!("{}", stringify!($case));
+                $crate::cases::$case($fresh(&server).await).await;
+            )*
+        }
+    };
+}
+#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(unused_imports))]
+pub(crate) use hold_all_to_the_contract;
+
+macro_rules! with_each_case {
+    ([$($hold:tt)*] $($with:tt)*) => {
+        $($hold)*! { $($with)*:
             an_absent_record_loads_as_none
             a_saved_record_loads_with_every_field
             an_expiry_is_kept_to_the_second
@@ -48,17 +85,8 @@ macro_rules! hold_to_the_contract {
             ids_that_differ_in_one_bit_do_not_collide
         }
     };
-    ($fresh:path: $($case:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $case() {
-                let (store, _kept) = $fresh().await;
-                $crate::cases::$case(store).await;
-            }
-        )*
-    };
 }
-pub(crate) use hold_to_the_contract;
+pub(crate) use with_each_case;
 
 pub(crate) async fn an_absent_record_loads_as_none(store: AnyStore) {
     assert_eq!(load(&store, ID).await, None);

@@ -9,6 +9,15 @@ mod memcached;
 mod memory;
 #[cfg(feature = "mirrored")]
 mod mirrored;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[path = "../servers/mod.rs"]
+mod servers;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
