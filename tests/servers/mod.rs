@@ -5,17 +5,14 @@
 //! the kernel when the test dies first.
 #![allow(dead_code, unused_imports, reason = "each test program uses some of them")]
 
-mod memcached;
-mod process;
-mod proxy;
-
-pub(crate) use memcached::Memcached;
 mod mariadb;
+mod memcached;
 mod postgres;
 mod process;
 mod proxy;
 
 pub(crate) use mariadb::Mariadb;
+pub(crate) use memcached::Memcached;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};

@@ -13,14 +13,10 @@ mod mirrored;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 #[path = "../servers/mod.rs"]
 mod servers;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-
-#[cfg(feature = "memcached")]
-#[path = "../servers/mod.rs"]
-mod servers;
