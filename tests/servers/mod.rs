@@ -10,9 +10,11 @@ mod memcached;
 mod postgres;
 mod process;
 mod proxy;
+mod redis;
 
 pub(crate) use mariadb::Mariadb;
 pub(crate) use memcached::Memcached;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use redis::{Cluster, Redis, Sentinels, until};
