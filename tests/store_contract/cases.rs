@@ -15,6 +15,21 @@ macro_rules! hold_to_the_contract {
         $crate::cases::with_each_case! { [$crate::cases::hold_to_the_contract] $fresh }
     };
     ($fresh:path: $($case:ident)*) => {
+        $crate::cases::all_cases! { each_as_a_test $fresh }
+    };
+}
+pub(crate) use hold_to_the_contract;
+
+/// All cases in one test, for a server that takes its time to start. `$fresh` gives a fresh store on it for each case.
+macro_rules! hold_all_to_the_contract {
+    ($fresh:expr) => {
+        $crate::cases::all_cases! { one_by_one $fresh }
+    };
+}
+pub(crate) use hold_all_to_the_contract;
+
+macro_rules! each_as_a_test {
+    ($fresh:path; $($case:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
@@ -50,6 +65,21 @@ pub(crate) use hold_all_to_the_contract;
 macro_rules! with_each_case {
     ([$($hold:tt)*] $($with:tt)*) => {
         $($hold)*! { $($with)*:
+pub(crate) use each_as_a_test;
+
+macro_rules! one_by_one {
+    ($fresh:expr; $($case:ident)*) => {
+        $(
+            eprintln!("{}", stringify!($case));
+            $crate::cases::$case($fresh).await;
+        )*
+    };
+}
+pub(crate) use one_by_one;
+
+macro_rules! all_cases {
+    ($form:ident $($fresh:tt)*) => {
+        $crate::cases::$form! { $($fresh)*;
             an_absent_record_loads_as_none
             a_saved_record_loads_with_every_field
             an_expiry_is_kept_to_the_second
@@ -87,6 +117,7 @@ macro_rules! with_each_case {
     };
 }
 pub(crate) use with_each_case;
+pub(crate) use all_cases;
 
 pub(crate) async fn an_absent_record_loads_as_none(store: AnyStore) {
     assert_eq!(load(&store, ID).await, None);
