@@ -25,6 +25,8 @@ mod postgres;
 mod sql;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -47,6 +49,8 @@ pub use mirrored::MirroredStore;
 pub use mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

@@ -18,5 +18,10 @@ mod postgres;
 mod servers;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+#[path = "../servers/mod.rs"]
+mod servers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
