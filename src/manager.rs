@@ -13,7 +13,7 @@ use crate::events;
 use crate::random::OsRandom;
 use crate::ring::KeyRing;
 use crate::session::Session;
-use crate::session_cookie::{Builder, Opened, Outgoing, SessionCookie, SetCookies, StoreOp};
+use crate::session_cookie::{Builder, Lookup, Opened, Outgoing, SessionCookie, SetCookies, StoreOp};
 use crate::store::{Expect, NoStore, Record, RecordId, Store, StoreError};
 
 /// Sessions of type `T` in cookies and, where they outgrow them, in a store.
@@ -184,7 +184,7 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
 
     /// The stored session as other requests have left it.
     async fn newest(&self, session: &Session<T>) -> Result<Session<T>, StoreError> {
-        let lookup = self.cookie.lookup(session).ok_or_else(StoreError::conflict)?;
+        let lookup = Lookup::again(session).ok_or_else(StoreError::conflict)?;
         let record = self.store.load(lookup.record_id(), lookup.at_least()).await?;
         let newest = self.cookie.open_record(lookup, record);
         // Whoever has ended or rotated the session meanwhile came first.

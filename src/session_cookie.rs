@@ -190,20 +190,6 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         }
     }
 
-    /// Asks for a stored session's record once more. `None` if it is not stored.
-    pub(crate) fn lookup(&self, session: &Session<T>) -> Option<Lookup> {
-        let Arrived { metadata, last_seen, home: Home::Record(at), .. } = session.as_arrived()? else {
-            return None;
-        };
-        Some(Lookup {
-            record: at.id,
-            version: at.version,
-            metadata: metadata.clone(),
-            last_seen: *last_seen,
-            carried: session.carried,
-        })
-    }
-
     /// The cookie's name.
     pub fn name(&self) -> &str {
         self.cookie.name()

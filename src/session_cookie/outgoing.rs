@@ -5,7 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 
 use crate::cookie::{Carried, FIELD};
-use crate::session::{Arrived, Metadata, Session, Settled};
+use crate::session::{Arrived, Home, Metadata, Session, Settled};
 use crate::store::{Expect, Record, RecordId};
 
 /// What a request's cookies turned out to be.
@@ -48,6 +48,20 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// Asks for a stored session's record once more. `None` if it is not stored.
+    pub(crate) fn again<T>(session: &Session<T>) -> Option<Self> {
+        let Arrived { metadata, last_seen, home: Home::Record(at), .. } = session.as_arrived()? else {
+            return None;
+        };
+        Some(Self {
+            record: at.id,
+            version: at.version,
+            metadata: metadata.clone(),
+            last_seen: *last_seen,
+            carried: session.carried,
+        })
+    }
+
     /// The record's name.
     pub fn record_id(&self) -> &RecordId {
         &self.record

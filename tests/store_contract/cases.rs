@@ -12,9 +12,6 @@ pub(crate) type AnyStore = Arc<dyn Store>;
 /// One test for each case. `$fresh` is an async function that gives a fresh store and what has to outlive it.
 macro_rules! hold_to_the_contract {
     ($fresh:path) => {
-        $crate::cases::with_each_case! { [$crate::cases::hold_to_the_contract] $fresh }
-    };
-    ($fresh:path: $($case:ident)*) => {
         $crate::cases::all_cases! { each_as_a_test $fresh }
     };
 }
@@ -39,32 +36,6 @@ macro_rules! each_as_a_test {
         )*
     };
 }
-pub(crate) use hold_to_the_contract;
-
-/// One test for all cases, for a server that takes its time to start: `$start` gives one, and `$fresh`, an async
-/// function, a fresh store on it.
-#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(unused_macros))]
-macro_rules! hold_all_to_the_contract {
-    ($start:path, $fresh:path) => {
-        $crate::cases::with_each_case! { [$crate::cases::hold_all_to_the_contract] $start, $fresh }
-    };
-    ($start:path, $fresh:path: $($case:ident)*) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn holds_to_the_contract() {
-            let server = $start();
-            $(
-                eprintln!("{}", stringify!($case));
-                $crate::cases::$case($fresh(&server).await).await;
-            )*
-        }
-    };
-}
-#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(unused_imports))]
-pub(crate) use hold_all_to_the_contract;
-
-macro_rules! with_each_case {
-    ([$($hold:tt)*] $($with:tt)*) => {
-        $($hold)*! { $($with)*:
 pub(crate) use each_as_a_test;
 
 macro_rules! one_by_one {
@@ -116,7 +87,6 @@ macro_rules! all_cases {
         }
     };
 }
-pub(crate) use with_each_case;
 pub(crate) use all_cases;
 
 pub(crate) async fn an_absent_record_loads_as_none(store: AnyStore) {

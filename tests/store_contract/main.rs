@@ -13,15 +13,12 @@ mod mirrored;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 #[path = "../servers/mod.rs"]
 mod servers;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_server;
-#[cfg(feature = "redis")]
-mod redis;
-#[cfg(feature = "redis")]
-#[path = "../servers/mod.rs"]
-mod servers;
 #[cfg(feature = "sqlite")]
 mod sqlite;

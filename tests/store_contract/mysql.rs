@@ -11,8 +11,13 @@ use crate::cases::{AnyStore, ID, failed, hold_all_to_the_contract, in_an_hour, i
 use crate::servers::Mariadb;
 use crate::sql_server::{PATIENCE, SqlServer, hold_to_the_promises_of_sql_servers, ready};
 
-hold_all_to_the_contract!(Mariadb::start, fresh);
 hold_to_the_promises_of_sql_servers!(Mariadb);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_holds_to_the_contract() {
+    let server = Mariadb::start();
+    hold_all_to_the_contract!(fresh(&server).await);
+}
 
 /// A store in a database of its own.
 async fn fresh(server: &Mariadb) -> AnyStore {

@@ -11,8 +11,13 @@ use crate::cases::{AnyStore, hold_all_to_the_contract};
 use crate::servers::Postgres;
 use crate::sql_server::{PATIENCE, SqlServer, hold_to_the_promises_of_sql_servers};
 
-hold_all_to_the_contract!(Postgres::start, fresh);
 hold_to_the_promises_of_sql_servers!(Postgres);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_holds_to_the_contract() {
+    let server = Postgres::start();
+    hold_all_to_the_contract!(fresh(&server).await);
+}
 
 /// A store in a schema of its own.
 async fn fresh(server: &Postgres) -> AnyStore {

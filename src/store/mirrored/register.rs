@@ -1,6 +1,6 @@
 //! One register an id, kept by acceptors that know nothing of each other: Paxos without a log.
 //!
-//! It is CASPaxos (Rystsov, "CASPaxos: Replicated State Machines without logs", 2018) on compare-and-set cells (Chockler
+//! It is `CASPaxos` (Rystsov, "`CASPaxos`: Replicated State Machines without logs", 2018) on compare-and-set cells (Chockler
 //! and Malkhi, "Active Disk Paxos", 2002). Why it is safe, with a write quorum above half:
 //!
 //! 1. A value is *settled* once a quorum of mirrors has accepted it in one ballot. Only then is a save acknowledged.
