@@ -8,6 +8,7 @@
 mod mariadb;
 mod memcached;
 mod postgres;
+mod memcached;
 mod process;
 mod proxy;
 mod redis;
@@ -15,6 +16,7 @@ mod redis;
 pub(crate) use mariadb::Mariadb;
 pub(crate) use memcached::Memcached;
 pub(crate) use postgres::Postgres;
+pub(crate) use memcached::Memcached;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};
 pub(crate) use redis::{Cluster, Redis, Sentinels, until};
