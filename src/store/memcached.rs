@@ -23,21 +23,22 @@ use super::{BoxFuture, Expect, Record, RecordId, Store, StoreError};
 /// A [`Store`] in memcached, on one server or spread over several.
 ///
 /// **memcached is a cache.** Nothing on the client's side can change that a server forgets every session when it is
-/// started again, and that one which is full drops live sessions to make room, unless it was started with `-M`; then a
-/// save that finds no memory is an error, and what was there stays. [`evicts`](Self::evicts) says which of the two it is.
-/// Nothing is copied to another server. Take it where losing sessions now and then is acceptable, or as one of several
-/// behind a store that mirrors.
+/// started again, and that one which is full drops live sessions to make room, unless it was started with `-M`; then
+/// a save that finds no memory is an error, and what was there stays. [`evicts`](Self::evicts) says which of the two
+/// it is. Nothing is copied to another server. Take it where losing sessions now and then is acceptable, or as one of
+/// several behind a store that mirrors.
 ///
-/// - It needs memcached 1.6.18 or a later one, with CAS (that is, without `-C`) and spoken to directly: not through a proxy
-///   that spreads keys over servers.
-/// - A record counts with 16 octets more than its sealed bytes, and its key. Above the largest item of the server (`-I`, by
-///   default 1 MiB) a save is an error.
-/// - A load, an insert and a deletion are one round trip. So are a save and a deletion at a version that this value has
-///   loaded lately; at one that it has not, they are two. A touch is two, for memcached cannot change a part of an item.
-/// - A record that expires after January 2038 stays in the server's memory until it is deleted or evicted, because memcached
-///   cannot count that far; it is absent from its expiry on all the same.
-/// - memcached has neither encryption nor, usually, passwords: whoever reaches the port can delete every session. What is
-///   stored is sealed, so nobody can read or forge one.
+/// - It needs memcached 1.6.18 or a later one, with CAS (that is, without `-C`) and spoken to directly: not through a
+///   proxy that spreads keys over servers.
+/// - A record counts with 16 octets more than its sealed bytes, and its key. Above the largest item of the server
+///   (`-I`, by default 1 MiB) a save is an error.
+/// - A load, an insert and a deletion are one round trip. So are a save and a deletion at a version that this value
+///   has loaded lately; at one that it has not, they are two. A touch is two, for memcached cannot change a part of
+///   an item.
+/// - A record that expires after January 2038 stays in the server's memory until it is deleted or evicted, because
+///   memcached cannot count that far; it is absent from its expiry on all the same.
+/// - memcached has neither encryption nor, usually, passwords: whoever reaches the port can delete every session.
+///   What is stored is sealed, so nobody can read or forge one.
 ///
 /// ```no_run
 /// # use hardtack::store::MemcachedStore;
@@ -65,10 +66,10 @@ impl MemcachedStore {
         Self::cluster([server]).await
     }
 
-    /// The store on several servers. Each record is on one of them, which follows from its id and from the text of the
-    /// addresses (rendezvous hashing): every process must be given the same addresses, in any order. Where one is added or
-    /// taken away, only the sessions that move to it or were on it are lost. While a server does not answer, the calls for
-    /// its records are errors; they do not go to another one, which would have older records or none.
+    /// The store on several servers. Each record is on one of them, which follows from its id and from the text of
+    /// the addresses (rendezvous hashing): every process must be given the same addresses, in any order. Where one is
+    /// added or taken away, only the sessions that move to it or were on it are lost. While a server does not answer,
+    /// the calls for its records are errors; they do not go to another one, which would have older records or none.
     ///
     /// # Errors
     ///
@@ -88,8 +89,8 @@ impl MemcachedStore {
         Ok(Self { servers: connected, prefix: "hardtack:".to_owned(), deadline })
     }
 
-    /// Begins each key with `prefix` instead of `hardtack:`, so that several applications may share a server. The key ends
-    /// with the 22 characters of the record's id.
+    /// Begins each key with `prefix` instead of `hardtack:`, so that several applications may share a server. The key
+    /// ends with the 22 characters of the record's id.
     ///
     /// # Errors
     ///
@@ -103,16 +104,16 @@ impl MemcachedStore {
         Ok(self)
     }
 
-    /// Gives each call so much time instead of 500 ms, connecting and waiting for a connection included. Then it is an
-    /// error.
+    /// Gives each call so much time instead of 500 ms, connecting and waiting for a connection included. Then it is
+    /// an error.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Deadline(deadline);
         self
     }
 
-    /// Opens up to so many connections to each server instead of 16, and at least one. Calls that find all in use wait for
-    /// their turn.
+    /// Opens up to so many connections to each server instead of 16, and at least one. Calls that find all in use
+    /// wait for their turn.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         for server in &mut self.servers {
@@ -121,8 +122,8 @@ impl MemcachedStore {
         self
     }
 
-    /// Whether a server that is full drops live sessions to make room for others, as at least one has said when the store
-    /// connected to it. memcached does so unless it is started with `-M`.
+    /// Whether a server that is full drops live sessions to make room for others, as at least one has said when the
+    /// store connected to it. memcached does so unless it is started with `-M`.
     pub fn evicts(&self) -> bool {
         self.servers.iter().any(|server| server.evicts)
     }
@@ -223,8 +224,8 @@ impl Store for MemcachedStore {
     }
 }
 
-/// What an id weighs on a server: FNV-1a of both, mixed until any octet of either reaches any bit. It must never change,
-/// or the sessions that a fleet has would be looked for elsewhere.
+/// What an id weighs on a server: FNV-1a of both, mixed until any octet of either reaches any bit. It must never
+/// change, or the sessions that a fleet has would be looked for elsewhere.
 fn weight(address: &str, id: &RecordId) -> u64 {
     let octets = address.bytes().chain(*id.as_bytes());
     let hash = octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {

@@ -4,8 +4,8 @@ use time::OffsetDateTime;
 
 use super::protocol::{Failure, Item};
 
-/// The flags of every item that holds a record, by which it is told from what somebody else has put there. The last octet
-/// counts the layouts of the value:
+/// The flags of every item that holds a record, by which it is told from what somebody else has put there. The last
+/// octet counts the layouts of the value:
 ///
 /// ```text
 /// LE64(version) || LE64(expires_at) || sealed
@@ -51,8 +51,8 @@ pub(super) fn is_live(expires_at: OffsetDateTime) -> bool {
     expires_at.unix_timestamp() > OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// The expiry of an item, as memcached reads it at `now`: a negative one is over, zero is never, up to thirty days are
-/// counted from now, and more are seconds since 1970.
+/// The expiry of an item, as memcached reads it at `now`: a negative one is over, zero is never, up to thirty days
+/// are counted from now, and more are seconds since 1970.
 ///
 /// It comes a minute after the record's, because memcached's clock moves once a second, and need not be quite ours.
 pub(super) fn exptime(expires_at: OffsetDateTime, now: OffsetDateTime) -> i64 {

@@ -1,8 +1,13 @@
 //! The part of memcached's text protocol that the store speaks, and the proof that a reply answers its request.
 //!
 //! A connection is a queue: whoever reads a reply that was meant for somebody else gives one visitor the session of
-//! another. So each request carries a number of its own, which the server repeats (the opaque token of the meta commands),
-//! and a connection whose last reply was not read to its end is never asked again.
+//! another. So each request carries a number of its own, which the server repeats (the opaque token of the meta
+//! commands), and a connection whose last reply was not read to its end is never asked again.
+//!
+//! No published client does all of it. async-memcached 0.9 leaves the token to its caller, reads without bound, reaches
+//! IPv4 addresses only, and has no `cas` but the meta command's, which destroys what it cannot replace (see
+//! [`Connection::store`]). The asynchronous client of memcache 0.21 is experimental and has the same `cas`, vmemcached
+//! has none, and mtop-client is under the GPL. Against that stand four commands and their replies.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,9 +71,9 @@ impl Connection {
 
     /// Puts `value` under `key`, if `only` holds.
     ///
-    /// This is the older `add` and `cas` on purpose. The meta command would answer with the new CAS unique, but where it
-    /// finds no memory for the new value it removes the old one, and a live session with it. A `mg` behind it, in the
-    /// same round trip, proves the reply.
+    /// This is the older `add` and `cas` on purpose. The meta command would answer with the new CAS unique, but where
+    /// it finds no memory for the new value it removes the old one, and a live session with it. A `mg` behind it, in
+    /// the same round trip, proves the reply.
     pub(super) async fn store(
         &mut self,
         key: &str,
@@ -95,7 +100,8 @@ impl Connection {
             "STORED" => Ok(Stored::Done),
             "NOT_STORED" | "EXISTS" => Ok(Stored::Exists),
             "NOT_FOUND" => Ok(Stored::Absent),
-            // A server that has no room for the value, or takes none of its size, reads on: the connection is as good.
+            // A server that has no room for the value, or takes none of its size, reads on: the connection is as
+            // good.
             refused if refused.starts_with("SERVER_ERROR ") => Err(Failure::Refused(line)),
             _ => return Err(Failure::Refused(line)),
         };
@@ -144,8 +150,8 @@ impl Connection {
         Err(Failure::Foreign("its settings do not end"))
     }
 
-    /// The number of a new request. Until its reply was proven and read, the connection is unsound: that is how it stays
-    /// when the request fails, or when nobody waits for it any longer.
+    /// The number of a new request. Until its reply was proven and read, the connection is unsound: that is how it
+    /// stays when the request fails, or when nobody waits for it any longer.
     fn begin(&mut self) -> u64 {
         self.answered = false;
         NUMBERS.fetch_add(1, Ordering::Relaxed)
@@ -168,7 +174,8 @@ impl Connection {
         }
     }
 
-    /// A value of this length, and the end of its line. Memory is taken as the octets come, not as they are announced.
+    /// A value of this length, and the end of its line. Memory is taken as the octets come, not as they are
+    /// announced.
     async fn block(&mut self, length: usize) -> Result<Vec<u8>, Failure> {
         if length > LARGEST {
             return Err(Failure::TooLarge(length));

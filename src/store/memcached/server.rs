@@ -53,7 +53,8 @@ impl Server {
     pub(super) async fn load(&self, name: Name<'_>) -> Result<Option<Held>, Failure> {
         let mut lease = self.pool.lease().await?;
         let loaded = match self.fetch(&mut lease, name).await {
-            // The server may have been started again since this connection was last used, and to ask twice does no harm.
+            // The server may have been started again since this connection was last used, and to ask twice does no
+            // harm.
             Err(Failure::Io(_)) if lease.was_kept() => {
                 drop(lease);
                 self.pool.close_idle();

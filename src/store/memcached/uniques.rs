@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 
 use crate::store::RecordId;
 
-/// The CAS uniques that were last seen, in a table of fixed size. What it has lost costs a round trip and nothing else.
+/// The CAS uniques that were last seen, in a table of fixed size. What it has lost costs a round trip and nothing
+/// else.
 pub(super) struct Uniques {
     slots: Mutex<Box<[Option<Seen>]>>,
 }
@@ -30,9 +31,9 @@ impl Uniques {
 
     /// What the record had at this version, for use on a connection that was opened then.
     ///
-    /// A server that is started again counts from one again, so a CAS unique of the old one may be that of anything on
-    /// the new one. But a connection that was open before the server was asked, and still is, leads to the very process
-    /// that answered.
+    /// A server that is started again counts from one again, so a CAS unique of the old one may be that of anything
+    /// on the new one. But a connection that was open before the server was asked, and still is, leads to the very
+    /// process that answered.
     pub(super) fn find(&self, id: &RecordId, version: u64, opened: Instant) -> Option<Seen> {
         self.slots()[slot(id)]
             .filter(|seen| seen.id == *id && seen.version == version && opened <= seen.asked)

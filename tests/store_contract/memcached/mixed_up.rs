@@ -100,7 +100,8 @@ async fn among_many_calls_that_are_dropped_everybody_loads_his_own_record() {
 
 /// Loads one record many times, in vain or not. How many of the calls were dropped.
 async fn visit(store: AnyStore, n: u64) -> u64 {
-    let own = Record { sealed: n.to_le_bytes().repeat(if n % 4 == 0 { 20_000 } else { 30 }), ..named(n) };
+    let own =
+        Record { sealed: n.to_le_bytes().repeat(if n.is_multiple_of(4) { 20_000 } else { 30 }), ..named(n) };
     insert(&store, &own).await;
     let (mut random, mut dropped) = (n, 0);
     for _ in 0..150 {
