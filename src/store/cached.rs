@@ -64,7 +64,7 @@ pub struct CachedStore {
 
 impl CachedStore {
     /// Copies of `inner`'s records that take about `capacity_bytes` in all, each with its sealed bytes and
-    /// 500 more. Beyond that, those go that were not used for the longest time.
+    /// 400 more. Beyond that, those go that were not used for the longest time.
     ///
     /// A store that others use as well is handed in as an [`Arc`].
     pub fn new(inner: impl Store, capacity_bytes: u64) -> Self {
@@ -212,8 +212,9 @@ impl LocalCopy {
         self.expires_at.unix_timestamp() > OffsetDateTime::now_utc().unix_timestamp()
     }
 
+    /// The version grows with each save, so one version has one content.
     fn says_the_same_as(&self, other: &Self) -> bool {
-        self.version == other.version && self.expires_at == other.expires_at && self.sealed == other.sealed
+        self.version == other.version && self.expires_at == other.expires_at
     }
 
     fn into_record(self, id: RecordId) -> Record {
@@ -306,5 +307,6 @@ impl Drop for Call<'_> {
 /// all that this costs is a copy that is not kept.
 const SLOTS: usize = 4096;
 
-/// What a copy takes beside its sealed bytes.
-const OVERHEAD: u32 = 500;
+/// What a copy takes beside its sealed bytes: 310 bytes by measurement, in several pieces, each of which the allocator
+/// rounds up and gives a head of its own.
+const OVERHEAD: u32 = 400;
