@@ -1,7 +1,6 @@
 //! The cookie for load balancers: a stable tag of the session, which nothing depends on.
 
 #[path = "browser_model/browser.rs"]
-#[allow(dead_code, reason = "each test program uses some of it")]
 mod browser;
 
 use browser::{Browser, Url};

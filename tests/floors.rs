@@ -11,7 +11,6 @@ const FLOORS: &[(i8, &[&str])] = &[
     (8, &["adapter", "adapter/*", "fuzzing"]),
     (7, &["request"]),
     (6, &["manager", "ring_source", "store/*", "store/memcached/*", "store/mirrored/*", "store/redis/*"]),
-    (6, &["manager", "ring_source", "store/*", "store/memcached/*"]),
     (5, &["session_cookie", "session_cookie/*"]),
     (4, &["affinity", "payload", "seen", "token"]),
     (3, &["ring", "session"]),

@@ -8,7 +8,6 @@
 mod mariadb;
 mod memcached;
 mod postgres;
-mod memcached;
 mod process;
 mod proxy;
 mod redis;
@@ -16,7 +15,6 @@ mod redis;
 pub(crate) use mariadb::Mariadb;
 pub(crate) use memcached::Memcached;
 pub(crate) use postgres::Postgres;
-pub(crate) use memcached::Memcached;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};
 pub(crate) use redis::{Cluster, Redis, Sentinels, until};

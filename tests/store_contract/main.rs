@@ -22,7 +22,3 @@ mod servers;
 mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-
-#[cfg(feature = "memcached")]
-#[path = "../servers/mod.rs"]
-mod servers;

@@ -219,7 +219,6 @@ async fn an_answer_that_memcached_never_gives_is_an_error() {
         "en {O}\r\n",
         "EN {O}\n",
         "HD\r\n",
-        "HD {O}\r\n",
         "VA\r\n",
         "VA 17 {O}\r\n",
         "VA 17 c5 f1213483777 O1\r\n",
@@ -233,8 +232,6 @@ async fn an_answer_that_memcached_never_gives_is_an_error() {
         "VA 99999999999999999999999 c5 f1213483777 {O}\r\nxx",
         "VA 16 c5 f1213483777 {O}\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r1",
         "VA 16 c5 f1213483777 {O}\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n",
-        "VA 17 c5 f1213483777 {O}\r\n12345678123456781\r1",
-        "VA 17 c5 f1213483777 {O}\r\n1234567812345678123\r\n",
         "\u{fffd}\0\u{1}\r\n",
         &long,
     ] {
