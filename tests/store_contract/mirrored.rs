@@ -2,6 +2,7 @@
 //! behind or empty. How writers meet in between is what the model beside the code explores.
 
 use std::error::Error;
+use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,26 +32,26 @@ mod two_of_three {
     super::hold_to_the_contract!(super::two_of_three);
 }
 
-async fn one() -> (AnyStore, ()) {
+fn one() -> Ready<(AnyStore, ())> {
     healthy(1, 1)
 }
 
-async fn either_of_two() -> (AnyStore, ()) {
+fn either_of_two() -> Ready<(AnyStore, ())> {
     healthy(2, 1)
 }
 
-async fn both_of_two() -> (AnyStore, ()) {
+fn both_of_two() -> Ready<(AnyStore, ())> {
     healthy(2, 2)
 }
 
-async fn two_of_three() -> (AnyStore, ()) {
+fn two_of_three() -> Ready<(AnyStore, ())> {
     healthy(3, 2)
 }
 
-fn healthy(mirrors: usize, write_quorum: usize) -> (AnyStore, ()) {
+fn healthy(mirrors: usize, write_quorum: usize) -> Ready<(AnyStore, ())> {
     let mirrors = (0..mirrors).map(|_| Arc::new(MemoryStore::default()) as Arc<dyn Store>);
     let store = MirroredStore::new(mirrors).and_then(|store| store.write_quorum(write_quorum));
-    (Arc::new(store.expect("a quorum that can be reached")), ())
+    ready((Arc::new(store.expect("a quorum that can be reached")), ()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,14 +252,14 @@ async fn of_parallel_increments_over_failing_mirrors_each_counts_once() {
     let mirrors = faulty(3);
     let nodes: Vec<AnyStore> = (0..4).map(|_| Arc::new(quorum(&mirrors, 2)) as AnyStore).collect();
     insert(&nodes[0], &record(0, in_an_hour(), b"")).await;
-    mirrors.iter().for_each(|mirror| mirror.is(State::FailsNowAndThen));
+    all(&mirrors, State::FailsNowAndThen);
     let increments: Vec<_> =
         (0..100).map(|number| tokio::spawn(increment(nodes[number % 4].clone(), number))).collect();
     let mut acknowledged = 0;
     for increment in increments {
         acknowledged += u64::from(increment.await.expect("no increment panics"));
     }
-    mirrors.iter().for_each(|mirror| mirror.is(State::Well));
+    all(&mirrors, State::Well);
     let mut numbers = load(&nodes[0], ID).await.expect("nobody ends it").sealed;
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<u8>>());
@@ -344,6 +345,12 @@ fn quorum(mirrors: &[Arc<Faulty>], write_quorum: usize) -> MirroredStore {
 
 fn as_stores(mirrors: &[Arc<Faulty>]) -> Vec<Arc<dyn Store>> {
     mirrors.iter().map(|mirror| mirror.clone() as Arc<dyn Store>).collect()
+}
+
+fn all(mirrors: &[Arc<Faulty>], state: State) {
+    for mirror in mirrors {
+        mirror.is(state);
+    }
 }
 
 /// Takes all mirrors away but this one.

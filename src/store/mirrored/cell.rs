@@ -198,3 +198,94 @@ const CHANGES: u32 = 20;
 
 /// Versions below this one are a rank's high bits, so that ranks stay below `i64::MAX`.
 const PLAIN_VERSIONS: u64 = 1 << 43;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: RecordId = RecordId::from_bytes([7; 16]);
+
+    #[test]
+    fn a_cell_comes_back_from_its_record() {
+        for sealed in [None, Some(Vec::new()), Some(vec![0, 1, 2])] {
+            let proposal = accepted(3, (4, 5), 9, sealed);
+            let cell = read(Cell::accept(ID, Some(6), &proposal));
+            assert_eq!(cell.promised, Some(proposal.ballot));
+            assert!(cell.holds(&proposal));
+
+            let above = Ballot { round: 6, ..proposal.ballot };
+            let promised = read(cell.promise(ID, above, OffsetDateTime::UNIX_EPOCH));
+            assert_eq!((promised.rank, promised.promised), (cell.rank.map(|rank| rank + 1), Some(above)));
+            let kept = promised.accepted.expect("a promise keeps the value");
+            assert_eq!((kept.ballot, kept.value), (proposal.ballot, proposal.value));
+        }
+    }
+
+    #[test]
+    fn a_promise_where_nothing_was_is_kept_without_a_value() {
+        let ballot = Ballot { position: 1, round: 2, proposer: 3 };
+        let cell = read(Cell::default().promise(ID, ballot, OffsetDateTime::UNIX_EPOCH));
+        assert_eq!((cell.rank, cell.promised), (Some(1), Some(ballot)));
+        assert!(cell.accepted.is_none());
+    }
+
+    #[test]
+    fn bytes_of_another_form_are_no_cell() {
+        let whole = Cell::accept(ID, None, &accepted(0, (0, 0), 0, None)).sealed;
+        let longer = [&whole[..], &[0]].concat();
+        let unknown = [&[3], &whole[1..]].concat();
+        let shorter = whole[..whole.len() - 1].to_vec();
+        for sealed in [Vec::new(), longer, unknown, shorter] {
+            let record = Record { id: ID, version: 1, expires_at: OffsetDateTime::UNIX_EPOCH, sealed };
+            assert!(Cell::read(Some(record)).is_none());
+        }
+    }
+
+    /// Only then may a writer that has not read it replace it.
+    #[test]
+    fn a_rank_is_plain_where_no_ballot_is_promised_that_the_next_writer_would_not_exceed() {
+        let rank = |before, value| Cell::accept(ID, before, &value).version;
+        let plain = |version| plain_rank(version).expect("a small version");
+        let live = Some(vec![1]);
+        assert_eq!(rank(None, accepted(0, (0, 0), 0, live.clone())), plain(0));
+        assert_eq!(rank(None, accepted(0, (0, 0), 7, live.clone())), plain(7));
+        assert_eq!(rank(Some(plain(7)), accepted(8, (8, 2), 8, live.clone())), plain(8));
+        // A second attempt at the same value, a ballot above the version, versions that do not grow, an end.
+        assert_eq!(rank(Some(plain(8)), accepted(8, (8, 3), 8, live.clone())), plain(8) + 1);
+        assert_eq!(rank(Some(plain(7)), accepted(8, (9, 1), 8, live.clone())), plain(8) + 1);
+        assert_eq!(rank(Some(plain(8)), accepted(9, (9, 1), 2, live.clone())), plain(9) + 1);
+        assert_eq!(rank(Some(plain(8)), accepted(9, (9, 1), 8, None)), plain(9) + 1);
+        // What lost against a lower version was further already.
+        assert_eq!(rank(Some(plain(50)), accepted(9, (9, 1), 9, live)), plain(50) + 1);
+    }
+
+    #[test]
+    fn a_rank_holds_every_version() {
+        let live = Some(vec![1]);
+        let largest = u64::try_from(i64::MAX).expect("it is positive");
+        for version in [PLAIN_VERSIONS - 1, PLAIN_VERSIONS, largest] {
+            let value = accepted(4, (4, 1), version, live.clone());
+            assert!(Cell::accept(ID, None, &value).version <= largest);
+            assert!(Value::position_after(Some(&value.value)) <= PLAIN_VERSIONS);
+        }
+    }
+
+    #[test]
+    fn nothing_is_admitted_below_a_promise() {
+        let (low, high) = (accepted(1, (1, 1), 1, None), accepted(1, (1, 2), 1, None));
+        let cell = read(Cell::accept(ID, None, &low));
+        assert!(Cell::default().admits(&low) && cell.admits(&high) && !cell.admits(&low));
+        let cell = read(cell.promise(ID, high.ballot, OffsetDateTime::UNIX_EPOCH));
+        assert!(cell.admits(&high) && !cell.admits(&low));
+    }
+
+    fn read(record: Record) -> Cell {
+        Cell::read(Some(record)).expect("it was written by a cell")
+    }
+
+    fn accepted(position: u64, ballot: (u64, u32), version: u64, sealed: Option<Vec<u8>>) -> Accepted {
+        let ballot = Ballot { position: ballot.0, round: ballot.1, proposer: 5 };
+        let expires_at = OffsetDateTime::UNIX_EPOCH;
+        Accepted { ballot, value: Arc::new(Value { author: 6, position, version, expires_at, sealed }) }
+    }
+}

@@ -55,7 +55,7 @@ use crate::random::OsRandom;
 /// always do; so does the first save after a touch. A mirror that failed or was slow is still asked and no longer waited
 /// for, until it answers in time.
 ///
-/// A deletion leaves 57 bytes at each mirror, which go a day after the record would have. Records are 65 bytes larger
+/// A deletion leaves 65 bytes at each mirror, which go a day after the record would have. Records are 65 bytes larger
 /// than elsewhere, and each mirror must be used through `MirroredStore` alone, by all processes with the mirrors in the
 /// same order. A mirror must not lag behind itself: put a cache in front of the mirrors, not behind. The id of a deleted
 /// record must not be used again while a mirror is down.

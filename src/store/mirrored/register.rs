@@ -2,6 +2,8 @@
 //!
 //! It is `CASPaxos` (Rystsov, "`CASPaxos`: Replicated State Machines without logs", 2018) on compare-and-set cells (Chockler
 //! and Malkhi, "Active Disk Paxos", 2002). Why it is safe, with a write quorum above half:
+//! It is `CASPaxos` (Rystsov, arXiv 1802.07000, 2018) on compare-and-set cells (Chockler and Malkhi, "Active Disk Paxos
+//! with infinitely many processes", 2002). Why it is safe, with a write quorum above half:
 //!
 //! 1. A value is *settled* once a quorum of mirrors has accepted it in one ballot. Only then is a save acknowledged.
 //! 2. Whoever proposes a value has the promises of a quorum for its ballot, and what these mirrors held at that moment.
