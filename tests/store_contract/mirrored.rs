@@ -116,9 +116,9 @@ async fn a_mirror_that_comes_back_old_or_empty_is_brought_up_to_date_by_a_load()
         mirrors[behind].is(State::Well);
         assert_eq!(load(&store, ID).await, Some(next.clone()));
         mirrors[behind].until_it_holds(b"second").await;
-        // It is the only one in reach, and has what the cookie proves.
         only(&mirrors, behind);
-        assert_eq!(store.load(&ID, 1).await.expect("it has it"), Some(next));
+        let alone = quorum(&mirrors, 2).lone_reads();
+        assert_eq!(alone.load(&ID, 1).await.expect("it has what the cookie proves"), Some(next));
     }
 }
 
@@ -159,7 +159,7 @@ async fn a_session_that_ended_while_a_mirror_was_away_stays_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_two_mirrors_of_three_away_nothing_is_written_and_only_what_is_proven_is_read() {
+async fn with_two_mirrors_of_three_away_nothing_is_written_and_nothing_is_read() {
     for state in [State::Fails, State::Hangs] {
         for left in 0..3 {
             let (store, mirrors) = three();
@@ -174,18 +174,18 @@ async fn with_two_mirrors_of_three_away_nothing_is_written_and_only_what_is_prov
             failed(store.touch(&ID, 1, in_an_hour()).await);
             failed(store.delete(&ID, None).await);
             failed(store.delete(&ID, Some(1)).await);
-            failed(store.load(&ID, 3).await);
+            failed(store.load(&ID, 1).await);
             failed(store.load(&numbered(8).id, 0).await);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_is_served_where_the_cookie_proves_its_version_and_reads_are_not_strict() {
+async fn a_copy_is_served_where_the_cookie_proves_its_version_and_lone_reads_are_wanted() {
     for state in [State::Fails, State::Hangs] {
         let mirrors = faulty(3);
-        let strict = MirroredStore::new(as_stores(&mirrors)).expect("three").strict_reads();
-        let store: AnyStore = Arc::new(MirroredStore::new(as_stores(&mirrors)).expect("three"));
+        let strict = quorum(&mirrors, 2);
+        let store: AnyStore = Arc::new(quorum(&mirrors, 2).lone_reads());
         let saved = record(5, in_an_hour(), b"saved");
         insert(&store, &saved).await;
         mirrors[2].until_it_holds(b"saved").await;
@@ -200,7 +200,8 @@ async fn a_copy_is_served_where_the_cookie_proves_its_version_and_reads_are_not_
 
 #[tokio::test]
 async fn a_mirror_that_is_behind_is_never_believed_alone() {
-    let (store, mirrors) = three();
+    let mirrors = faulty(3);
+    let store: AnyStore = Arc::new(quorum(&mirrors, 2).lone_reads());
     insert(&store, &record(0, in_an_hour(), b"first")).await;
     mirrors[2].until_it_holds(b"first").await;
     mirrors[2].is(State::Fails);
@@ -210,6 +211,19 @@ async fn a_mirror_that_is_behind_is_never_believed_alone() {
     mirrors[2].empties();
     failed(store.load(&ID, 0).await);
     failed(store.load(&ID, 1).await);
+}
+
+#[tokio::test]
+async fn mirrors_that_agree_on_less_than_is_proven_are_not_believed_while_one_is_away() {
+    let (store, mirrors) = three();
+    let saved = record(3, in_an_hour(), b"saved");
+    insert(&store, &saved).await;
+    for away in &mirrors {
+        away.is(State::Fails);
+        failed(store.load(&ID, 4).await);
+        away.is(State::Well);
+        assert_eq!(store.load(&ID, 4).await.expect("all have answered"), Some(saved.clone()));
+    }
 }
 
 #[tokio::test]
@@ -234,10 +248,10 @@ async fn of_two_mirrors_with_a_quorum_of_one_either_may_go() {
 }
 
 #[tokio::test]
-async fn of_two_mirrors_with_a_quorum_of_two_either_may_go_for_readers() {
+async fn of_two_mirrors_with_a_quorum_of_two_either_may_go_for_lone_reads() {
     for away in 0..2 {
         let mirrors = faulty(2);
-        let store: AnyStore = Arc::new(quorum(&mirrors, 2));
+        let store: AnyStore = Arc::new(quorum(&mirrors, 2).lone_reads());
         insert(&store, &record(0, in_an_hour(), b"first")).await;
         mirrors[away].is(State::Fails);
         assert_eq!(load(&store, ID).await, Some(record(0, in_an_hour(), b"first")));
@@ -263,7 +277,7 @@ async fn of_parallel_increments_over_failing_mirrors_each_counts_once() {
     let mut numbers = load(&nodes[0], ID).await.expect("nobody ends it").sealed;
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<u8>>());
-    assert!(acknowledged > 50, "{acknowledged}");
+    assert!(acknowledged > 0, "only answers that were lost");
 }
 
 /// Whether the save was acknowledged that brought `number` into the record.
@@ -397,15 +411,21 @@ impl Faulty {
 
     /// Waits for the background to bring it there.
     async fn until_it_holds(&self, sealed: &[u8]) {
-        while !self.holds(sealed).await {
-            tokio::task::yield_now().await;
-        }
+        self.until(sealed, true).await;
     }
 
     async fn until_it_does_not_hold(&self, sealed: &[u8]) {
-        while self.holds(sealed).await {
+        self.until(sealed, false).await;
+    }
+
+    async fn until(&self, sealed: &[u8], held: bool) {
+        for _ in 0..10_000 {
+            if self.holds(sealed).await == held {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("the background did nothing");
     }
 
     async fn holds(&self, sealed: &[u8]) -> bool {

@@ -31,7 +31,7 @@ use crate::random::OsRandom;
 ///
 /// | n | w | one mirror is down | the network is parted |
 /// | --- | --- | --- | --- |
-/// | 2 | 2 | loads go on; saves and deletions are errors | the same, on both sides |
+/// | 2 | 2 | everything is an error, or with [`lone_reads`](Self::lone_reads) all but loads | the same, on both sides |
 /// | 2 | 1 | everything goes on | both sides save: of two states one is lost when they meet, acknowledged or not |
 /// | 3 | 2 | everything goes on | everything goes on where two mirrors are reached |
 /// | 3 | 3 | as 2 of 2 | as 2 of 2 |
@@ -43,11 +43,8 @@ use crate::random::OsRandom;
 /// filled it again, record by record; while it fills, no other should be taken down. An acknowledged state is on at
 /// least `w` mirrors, so it survives the loss of `w - 1`.
 ///
-/// **Fewer than `w` mirrors in reach.** Saves, deletions and touches are errors then, which may still have taken
-/// effect, as with any store. A load answers with a copy only if its version is at least the one that the session's own
-/// cookie proves; otherwise it is an error, and never an older state or none. Such a copy may be one that lost a
-/// conflict, or, with `n - w` mirrors in reach or fewer, one of a session that has been ended since: whoever would
-/// rather refuse those sets [`strict_reads`](Self::strict_reads).
+/// **Fewer than `w` mirrors in reach.** Every call is an error then, which may still have taken effect, as with any
+/// store; it is never an older state, or none. [`lone_reads`](Self::lone_reads) lets loads go on, at a price.
 ///
 /// **What it costs.** A load is one round trip to all mirrors at once, and waits for as many as must agree. A save is
 /// one call to the first mirror, which keeps writers apart, and then one to each of the others at once. Where the first
@@ -83,7 +80,7 @@ use crate::random::OsRandom;
 pub struct MirroredStore {
     register: Register,
     deadline: Deadline,
-    strict: bool,
+    lone_reads: bool,
 }
 
 impl MirroredStore {
@@ -100,7 +97,7 @@ impl MirroredStore {
         }
         let majority = mirrors.len() / 2 + 1;
         let register = Register::new(mirrors, majority, Box::new(OsRandom));
-        Ok(Self { register, deadline: Deadline::default(), strict: false })
+        Ok(Self { register, deadline: Deadline::default(), lone_reads: false })
     }
 
     /// How many mirrors must hold a save before it is acknowledged. Half of them or fewer keep on saving in more cases
@@ -125,11 +122,15 @@ impl MirroredStore {
         self
     }
 
-    /// Makes a load an error where too few mirrors answer to know that the record was not changed or deleted meanwhile,
-    /// although the cookie proves the version of the copy that was found.
+    /// Lets a load answer with what fewer mirrors hold than a write quorum, if its version is at least the one that the
+    /// session's own cookie proves. With a write quorum of half of the mirrors or less that is always so.
+    ///
+    /// Without it a load is an error there, because a version does not tell all: such a copy may have lost against
+    /// another save of the same version, and then a change that is made to it and saved when the others are back
+    /// replaces what was acknowledged; or the session has ended, and this mirror has not heard of it.
     #[must_use]
-    pub fn strict_reads(mut self) -> Self {
-        self.strict = true;
+    pub fn lone_reads(mut self) -> Self {
+        self.lone_reads = true;
         self
     }
 }
@@ -152,10 +153,12 @@ impl Store for MirroredStore {
         Box::pin(self.deadline.hold(LOAD, async move {
             match self.register.read(*id, at_least).await? {
                 Reading::Settled(record) => Ok(record),
-                Reading::Proven(_) if self.strict => {
+                Reading::Proven(record) if self.lone_reads || !self.register.has_majority() => {
+                    Ok(Some(record))
+                }
+                Reading::Proven(_) => {
                     Err(StoreError::unavailable(LOAD, "only a copy was found that may be outdated"))
                 }
-                Reading::Proven(record) => Ok(Some(record)),
             }
         }))
     }

@@ -54,6 +54,11 @@ impl Register {
         self.mirrors.len()
     }
 
+    /// Whether any two write quorums share a mirror.
+    pub(super) fn has_majority(&self) -> bool {
+        2 * self.write_quorum > self.mirrors()
+    }
+
     /// How many mirrors cannot all have missed an acknowledged write.
     pub(super) fn read_quorum(&self) -> usize {
         self.mirrors.len() - self.write_quorum + 1
