@@ -178,6 +178,11 @@ impl<T> Session<T> {
         }
     }
 
+    /// Whether it is sealed next under the id that it came with.
+    pub(crate) fn keeps_id(&self) -> bool {
+        self.as_arrived().is_some() && !self.change.rotate
+    }
+
     /// Whether something is to be saved, as far as is known without encoding the value.
     pub(crate) fn is_pending(&self) -> bool {
         self.touched || !self.change.is_none() || matches!(self.origin, Origin::Ended(_))
@@ -321,6 +326,10 @@ impl<T> fmt::Debug for Session<T> {
             .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
     }
+}
+
+impl SessionId {
+    pub(crate) const LEN: usize = 16;
 }
 
 macro_rules! opaque_16 {

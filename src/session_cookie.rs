@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::aead::{Kind, Mac, Root};
+use crate::aead::{Kind, Mac, NONCE_LEN, Root};
 use crate::budget::Budget;
 use crate::codec::{Codec, Encoded};
 use crate::compress;
@@ -26,7 +26,7 @@ use crate::error::{Reason, SealError};
 use crate::format::Format;
 use crate::lifetime::{Limits, seconds};
 use crate::payload::{self, Body, Compression, State};
-use crate::random::{self, OsRandom, Random};
+use crate::random::{self, Ahead, OsRandom, Random};
 use crate::ring::KeyRing;
 use crate::seen::Seen;
 use crate::session::{Arrived, Fresh, Home, Metadata, RecordAt, Session, SessionId, Subject, SubjectChange};
@@ -105,7 +105,9 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             return Ok(self.unchanged(session, key, now, spent));
         };
         let key = key.ok_or(SealError::NoSealingKey)?;
-        let metadata = self.next(session, key, now, random)?;
+        let mut random = Ahead::of(random);
+        random.draw(if session.keeps_id() { NONCE_LEN } else { NONCE_LEN + SessionId::LEN })?;
+        let metadata = self.next(session, key, now, &mut random)?;
         // 2. Compressed, where that pays.
         let deflated = self.deflate(&encoded);
         let state = self.state(&encoded, deflated.as_ref());
@@ -124,7 +126,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
             expires,
             affinity: fields.affinity,
         };
-        let (home, ops, cookies) = writing.write(placement, fields.expired(placement), random)?;
+        let (home, ops, cookies) = writing.write(placement, fields.expired(placement), &mut random)?;
         let key = self.keys.cookie.key_id(key);
         let arrived = Arrived { metadata, last_seen: now, key, encoded: Some(encoded), home };
         Ok(Outgoing::sealed(ops, cookies, arrived))
@@ -327,7 +329,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let created = before.map_or(now, |before| before.created);
         let rotate = session.change.rotate;
         let id = match before {
-            Some(before) if !rotate => before.id,
+            Some(before) if session.keeps_id() => before.id,
             _ => SessionId::from_bytes(random::array(random)?),
         };
         Ok(Metadata {

@@ -9,7 +9,7 @@ use crate::cookie::{AFFINITY_LEN, FIELD, Role};
 use crate::error::SealError;
 use crate::lifetime::time;
 use crate::payload::{self, Body, State};
-use crate::random::{self, Random};
+use crate::random::{self, Ahead, Random};
 use crate::session::{Metadata, Origin, Session, Settled};
 use crate::store::{Expect, Record, RecordId};
 use crate::token::{self, Tokens};
@@ -36,8 +36,11 @@ impl<T> Writing<'_, T> {
         &self,
         placement: Placement,
         expired: impl Iterator<Item = Role>,
-        random: &mut impl Random,
+        random: &mut Ahead<impl Random>,
     ) -> Result<(Home, Vec<StoreOp>, Vec<String>), SealError> {
+        if placement == Placement::Stored {
+            random.draw(RecordId::LEN + 2 * NONCE_LEN)?;
+        }
         let (home, mut ops) = match placement {
             Placement::Cookies(count) => (Home::Cookies(count), self.leave_store(random)?),
             Placement::Stored => self.enter_store(random)?,

@@ -64,6 +64,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct RecordId([u8; 16]);
 
 impl RecordId {
+    pub(crate) const LEN: usize = 16;
+
     /// Wraps 16 bytes. They must come from a cryptographic random source.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

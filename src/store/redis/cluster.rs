@@ -41,8 +41,11 @@ impl Cluster {
     /// The node that has the key, as far as is known.
     pub(super) async fn owner(&self, key: &[u8]) -> Result<Arc<Node>, Failure> {
         // One call looks again, and the others go on with what was known: most of it is still right.
-        let unsettled =
-            if self.doubtful.swap(false, Ordering::Relaxed) { self.look().await.err() } else { None };
+        let unsettled = if self.doubtful.swap(false, Ordering::Relaxed) {
+            Box::pin(self.look()).await.err()
+        } else {
+            None
+        };
         match self.map().owners.get(&Slot::for_key(key)) {
             Some(node) => Ok(node.clone()),
             None => Err(unsettled.unwrap_or_else(|| Failure::new(&self.to_string(), NoOwner))),
@@ -149,7 +152,7 @@ struct Range {
 }
 
 async fn ranges(node: &Node) -> Result<Vec<Range>, Failure> {
-    let connection = node.shared.get(Connection::open(&node.info)).await?;
+    let connection = node.shared.get(|| Connection::open(&node.info)).await?;
     let mut question = redis::cmd("CLUSTER");
     question.arg("SLOTS");
     let answer = connection.ask(&question).await.and_then(|ranges: Vec<Vec<Value>>| {

@@ -63,13 +63,21 @@ struct State {
 }
 
 impl Shared {
-    pub(super) async fn get(
-        &self,
-        open: impl Future<Output = Result<Connection, Failure>>,
-    ) -> Result<Connection, Failure> {
+    pub(super) async fn get<Opening>(&self, open: impl FnOnce() -> Opening) -> Result<Connection, Failure>
+    where
+        Opening: Future<Output = Result<Connection, Failure>>,
+    {
         if let Some(connection) = self.current().clone() {
             return Ok(connection);
         }
+        // In a box, so that calls which find a connection do not move about what it would take to make one.
+        Box::pin(self.make(open())).await
+    }
+
+    async fn make(
+        &self,
+        open: impl Future<Output = Result<Connection, Failure>>,
+    ) -> Result<Connection, Failure> {
         // Calls that come together wait for one connection instead of making one each.
         let _turn = self.0.turn.lock().await;
         if let Some(connection) = self.current().clone() {

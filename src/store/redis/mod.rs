@@ -246,8 +246,8 @@ impl Store for RedisStore {
 /// be because of the first: then nobody knows, and a conflict would tell the caller that nothing had happened.
 fn decided(what: &'static str, answer: Answer) -> Result<(), StoreError> {
     match (answer.value, answer.repeated) {
-        (Value::Int(1), _) => Ok(()),
-        (Value::Int(0), None) => Err(StoreError::conflict()),
+        (Value::Int(1) | Value::Okay, _) => Ok(()),
+        (Value::Int(0) | Value::Nil, None) => Err(StoreError::conflict()),
         (Value::Int(0), Some(lost)) => Err(failed(what)(lost)),
         _ => Err(failed(what)(Foreign)),
     }

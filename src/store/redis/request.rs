@@ -37,6 +37,11 @@ impl Request {
                 command = cmd("DEL");
                 command.arg(&self.key);
             }
+            // Nothing to compare: the server has a command for that.
+            Step::Save { expected, value, expires } if expected.is_empty() && !again => {
+                command = cmd("SET");
+                command.arg(&self.key).arg(value).arg("NX").arg("PXAT").arg(expires);
+            }
             Step::Save { expected, value, expires } => {
                 command = run(&SAVE);
                 command.arg(expected).arg(value).arg(expires).arg(i32::from(again));
@@ -84,8 +89,7 @@ static SAVE: LazyLock<Script> = LazyLock::new(|| {
         if ARGV[4] == '1' and at == string.sub(ARGV[2], 1, 8)
             and redis.call('GETRANGE', KEYS[1], 16, -1) == string.sub(ARGV[2], 17) then return 1 end
         if at ~= ARGV[1] then return 0 end
-        redis.call('SET', KEYS[1], ARGV[2])
-        redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+        redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
         return 1",
     )
 });

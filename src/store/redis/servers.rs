@@ -83,14 +83,14 @@ impl Servers {
     /// The connection to the server that has the key, or to the one that is about to take it over.
     async fn reach(&self, key: &str, successor: Option<(String, u16)>) -> Result<Sent, Failure> {
         match self {
-            Self::One(info, shared) => Sent::on(shared, Connection::open(info)).await,
-            Self::Sentinel(sentinel, shared) => Sent::on(shared, sentinel.find()).await,
+            Self::One(info, shared) => Sent::on(shared, || Connection::open(info)).await,
+            Self::Sentinel(sentinel, shared) => Sent::on(shared, || sentinel.find()).await,
             Self::Cluster(cluster) => {
                 let node = match successor {
                     Some((host, port)) => cluster.node(host, port),
                     None => cluster.owner(key.as_bytes()).await?,
                 };
-                Sent::on(&node.shared, Connection::open(&node.info)).await
+                Sent::on(&node.shared, || Connection::open(&node.info)).await
             }
         }
     }
@@ -132,7 +132,7 @@ impl Servers {
         let mut checks = JoinSet::new();
         for node in cluster.owners().await? {
             checks.spawn(async move {
-                let sent = Sent::on(&node.shared, Connection::open(&node.info)).await?;
+                let sent = Sent::on(&node.shared, || Connection::open(&node.info)).await?;
                 check(&sent.connection).await
             });
         }
@@ -155,10 +155,10 @@ impl fmt::Display for Servers {
 }
 
 impl Sent {
-    async fn on(
-        shared: &Shared,
-        open: impl Future<Output = Result<Connection, Failure>>,
-    ) -> Result<Self, Failure> {
+    async fn on<Opening>(shared: &Shared, open: impl FnOnce() -> Opening) -> Result<Self, Failure>
+    where
+        Opening: Future<Output = Result<Connection, Failure>>,
+    {
         Ok(Self { connection: shared.get(open).await?, shared: shared.clone() })
     }
 }
