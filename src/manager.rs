@@ -197,17 +197,21 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         session: &mut Session<T>,
         spent: usize,
     ) -> Result<Option<SetCookies>, CommitError> {
-        let outgoing = self.cookie.seal_at(session, SystemTime::now(), &mut OsRandom, spent)?;
-        let mut cookies = match outgoing {
-            Outgoing::Unchanged => return Ok(None),
-            Outgoing::Cookies(cookies) => cookies,
-            Outgoing::Stored(ops, cookies) => match (self.store_all(&ops).await, &ops[..]) {
-                (Ok(()), _) => cookies,
-                // The note that the session was used. A later request makes it.
-                (Err(_), [StoreOp::Touch(..)]) => return Ok(None),
-                (Err(error), _) => return Err(error.into()),
-            },
-        };
+        let (ops, mut cookies) =
+            match self.cookie.seal_at(session, SystemTime::now(), &mut OsRandom, spent)? {
+                Outgoing::Unchanged => return Ok(None),
+                Outgoing::Cookies(cookies) => (Vec::new(), cookies),
+                Outgoing::Stored(ops, cookies) => (ops, cookies),
+            };
+        if session.is_superseded() {
+            return Err(StoreError::conflict().into());
+        }
+        if let Err(error) = self.store_all(&ops).await {
+            // What nobody asked for, a later request does: to note that the session was used, or to tell the browser
+            // once more where it went.
+            let unasked = !session.is_pending() || matches!(ops[..], [StoreOp::Touch(..)]);
+            return if unasked { Ok(None) } else { Err(error.into()) };
+        }
         session.settle(cookies.take_settled());
         Ok(Some(cookies))
     }
@@ -229,22 +233,16 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
     async fn store_all(&self, ops: &[StoreOp]) -> Result<(), StoreError> {
         let mut inserted = None;
         for op in ops {
-            let mut done = match op {
-                StoreOp::Save(record, expect) => self.store.save(record, *expect).await,
+            let done = match op {
+                StoreOp::Save(record, expect) => self.save_surely(record, *expect, inserted.is_some()).await,
                 StoreOp::Touch(id, version, expires_at) => self.store.touch(id, *version, *expires_at).await,
                 StoreOp::End(id, version) => self.end(*id, *version).await,
             };
-            if let (Some(id), Err(error)) = (inserted, &done) {
-                if let StoreOp::Save(record, expect) = op
-                    && !error.is_conflict()
-                {
-                    // The old record of a rotation: had it ended unnoticed, the session would be lost.
-                    done = self.save_again(record, *expect).await;
-                }
-                if done.as_ref().is_err_and(StoreError::is_conflict) {
-                    // The conflict is what to report; what is left behind expires.
-                    let _ = self.store.delete(&id, None).await;
-                }
+            if let (Some(id), Err(error)) = (inserted, &done)
+                && error.is_conflict()
+            {
+                // The conflict is what to report; what is left behind expires.
+                let _ = self.store.delete(&id, None).await;
             }
             done?;
             if let StoreOp::Save(record, Expect::Absent) = op {
@@ -254,12 +252,23 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         Ok(())
     }
 
-    /// Repeats a save whose outcome is not known: it may have been carried out, and only the answer lost.
-    async fn save_again(&self, record: &Record, expect: Expect) -> Result<(), StoreError> {
+    /// Saves, and repeats a conditional save whose outcome is not known: it may have been carried out, and only the
+    /// answer lost. Were it left at that, a state that has moved on could be lost, because nobody was told where to.
+    ///
+    /// Where another record is `replaced` by it, a conflict of the repetition is one: then nothing refers to that
+    /// record. Otherwise another request may have written upon this very save, and it is still not known.
+    async fn save_surely(&self, record: &Record, expect: Expect, replaced: bool) -> Result<(), StoreError> {
+        let first = match (self.store.save(record, expect).await, expect) {
+            (Err(error), Expect::Version(_)) if !error.is_conflict() => error,
+            (done, _) => return done,
+        };
         match self.store.save(record, expect).await {
             Err(error) if error.is_conflict() => {
                 let found = self.store.load(&record.id, record.version).await?;
-                if found.is_some_and(|found| found.sealed == record.sealed) { Ok(()) } else { Err(error) }
+                if found.is_some_and(|found| found.sealed == record.sealed) {
+                    return Ok(());
+                }
+                Err(if replaced { error } else { first })
             }
             done => done,
         }
@@ -274,7 +283,12 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
                 done => return done,
             }
             let Some(found) = self.store.load(&id, version).await? else { return Ok(()) };
-            (id, version) = self.cookie.successor(&found).unwrap_or((id, found.version));
+            (id, version) = match self.cookie.successor(&found) {
+                // It went into cookies, and ends where they do.
+                Some((next, _)) if next == id => return Ok(()),
+                Some(next) => next,
+                None => (id, found.version),
+            };
         }
         Err(StoreError::conflict())
     }

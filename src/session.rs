@@ -73,6 +73,9 @@ pub(crate) struct Arrived {
     /// What the value was encoded as; `None` where it was upgraded from an older schema.
     pub(crate) encoded: Option<Encoded>,
     pub(crate) home: Home,
+    /// Whether the state has moved into cookies, and the record stays only for a little while. The browser that still
+    /// holds the reference has not got them.
+    pub(crate) moving: bool,
 }
 
 /// Where the state is.
@@ -146,6 +149,13 @@ impl<T> Session<T> {
         Self { value, touched: false, origin, change: Change::default(), carried, refusal: None, fresh }
     }
 
+    /// Says that the record is about to go, because the state went into cookies.
+    pub(crate) fn set_moving(&mut self, moving: bool) {
+        if let Origin::Arrived(arrived) = &mut self.origin {
+            arrived.moving = moving;
+        }
+    }
+
     /// Takes note of what was sent, so that what follows is measured against that.
     pub(crate) fn settle(&mut self, settled: Settled) {
         match (settled, &mut self.origin) {
@@ -176,6 +186,12 @@ impl<T> Session<T> {
             Origin::Arrived(arrived) => Some(arrived),
             Origin::Fresh { .. } | Origin::Ended(_) => None,
         }
+    }
+
+    /// Whether another request has rotated the session away from under this one, which would begin another session in
+    /// its place: whoever comes second, conflicts. A login begins one in any case.
+    pub(crate) fn is_superseded(&self) -> bool {
+        matches!(self.origin, Origin::Fresh { moved: Some(_) }) && !self.change.rotate
     }
 
     /// Whether it is sealed next under the id that it came with.

@@ -24,7 +24,7 @@ use crate::compress;
 use crate::cookie::{Carried, CookieSpec};
 use crate::error::{Reason, SealError};
 use crate::format::Format;
-use crate::lifetime::{Limits, seconds};
+use crate::lifetime::{Limits, seconds, time};
 use crate::payload::{self, Body, Compression, State};
 use crate::random::{self, Ahead, OsRandom, Random};
 use crate::ring::KeyRing;
@@ -128,7 +128,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         };
         let (home, ops, cookies) = writing.write(placement, fields.expired(placement), &mut random)?;
         let key = self.keys.cookie.key_id(key);
-        let arrived = Arrived { metadata, last_seen: now, key, encoded: Some(encoded), home };
+        let arrived = Arrived { metadata, last_seen: now, key, encoded: Some(encoded), home, moving: false };
         Ok(Outgoing::sealed(ops, cookies, arrived))
     }
 
@@ -223,7 +223,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
     /// The same for a record, which in addition must be the one that the cookie meant.
     fn admit_record(&self, lookup: &Lookup, record: Option<Record>, now: u64) -> Result<Session<T>, Refused> {
         let record = record.ok_or(Reason::NoRecord)?;
-        let version = record.version;
+        let Record { version, expires_at, .. } = record;
         let (plain, metadata, body) = self.read_record(&lookup.record, record, now)?;
         let state = match body {
             Body::State(state) => state,
@@ -240,7 +240,10 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         let used = metadata.sealed.max(lookup.last_seen);
         let last_seen = self.limits.check(now, used, self.expires(&metadata), || None)?;
         let home = Home::Record(RecordAt { id: lookup.record, version });
-        Ok(self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)?)
+        let kept_until = time(self.limits.record_expires(metadata.sealed, self.expires(&metadata)));
+        let mut session = self.unpack(plain, &state, metadata, last_seen, home, lookup.carried)?;
+        session.set_moving(expires_at < kept_until);
+        Ok(session)
     }
 
     /// What an authentic record of this id holds.
@@ -287,7 +290,7 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
         }
         let value = self.schema.decode(metadata.schema, format, &encoded)?;
         let encoded = (metadata.schema == self.schema.number()).then_some(encoded);
-        let arrived = Arrived { metadata, last_seen, key, encoded, home };
+        let arrived = Arrived { metadata, last_seen, key, encoded, home, moving: false };
         Ok(Session::opened(value, self.fresh, carried, arrived))
     }
 
@@ -297,13 +300,15 @@ impl<T: Serialize + DeserializeOwned> SessionCookie<T> {
 
     /// The encoded value, if the session is to be written.
     fn changed(&self, session: &Session<T>, key: Option<usize>) -> Result<Option<Encoded>, SealError> {
-        if !session.touched && session.change.is_none() {
+        let moving = session.as_arrived().is_some_and(|arrived| arrived.moving);
+        if !session.touched && session.change.is_none() && !moving {
             return Ok(None);
         }
         let encoded = self.codec.encode(&session.value)?;
         let same = match session.as_arrived() {
             Some(Arrived { metadata, encoded: before, .. }) => {
                 !session.change.rotate
+                    && !moving
                     && before.as_ref() == Some(&encoded)
                     && self.subject(session, key) == metadata.subject
                     && self.next_expires(session, metadata.created) == metadata.expires

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use hardtack::store::{BoxFuture, Expect, MemoryStore, Record, RecordId, Store, StoreError};
 use hardtack::{
-    Budget, CommitError, Key, KeyRing, Lifetime, OsRandom, Outgoing, Reason, Session, SessionManager, StoreOp,
+    Budget, CommitError, Key, KeyRing, Lifetime, OsRandom, Outgoing, Placement, Reason, Session,
+    SessionManager, StoreOp,
 };
 use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
@@ -221,18 +222,88 @@ async fn a_repeated_end_is_not_taken_for_ones_own_after_a_logout() {
 }
 
 #[tokio::test]
-async fn a_save_whose_answer_is_lost_is_an_error_and_the_session_goes_on() {
-    for (fault, after) in [(Fault::LosesTheAnswer, 2), (Fault::Fails, 1)] {
+async fn a_save_is_repeated_once_and_then_an_error_and_the_session_goes_on() {
+    use Fault::{Fails, LosesTheAnswer};
+    for fault in [LosesTheAnswer, Fails] {
         let store = Arc::new(Flaky::default());
         let sessions = sessions(store.clone());
         let cookies = begun(&sessions).await;
         let mut session = load(&sessions, &cookies).await;
         *session = 2;
         store.plan([fault]);
+        commit(&sessions, &mut session).await.expect("the second time it is answered");
+        assert_eq!(*load(&sessions, &cookies).await, 2);
+    }
+    for (faults, after) in [([LosesTheAnswer, Fails], 2), ([Fails, Fails], 1)] {
+        let store = Arc::new(Flaky::default());
+        let sessions = sessions(store.clone());
+        let cookies = begun(&sessions).await;
+        let mut session = load(&sessions, &cookies).await;
+        *session = 2;
+        store.plan(faults);
         let error = commit(&sessions, &mut session).await.expect_err("the store fails");
         assert_eq!((error.status(), error.is_conflict()), (http::StatusCode::SERVICE_UNAVAILABLE, false));
         assert_eq!(*load(&sessions, &cookies).await, after);
     }
+}
+
+#[tokio::test]
+async fn what_another_request_wrote_upon_an_unanswered_save_is_not_a_conflict() {
+    let store = Arc::new(Flaky::default());
+    let sessions = sessions(store.clone());
+    let cookies = begun(&sessions).await;
+    let mut session = load(&sessions, &cookies).await;
+    // The save takes effect, somebody else ends the session, and the repetition finds it changed.
+    *session = 2;
+    store.plan([Fault::LosesTheAnswer, Fault::ComesAfterAnEnd]);
+    let error = commit(&sessions, &mut session).await.expect_err("nobody knows");
+    assert!(!error.is_conflict(), "update would apply the change a second time");
+}
+
+#[tokio::test]
+async fn what_comes_by_the_old_reference_after_a_rotation_does_not_begin_another_session() {
+    let sessions = sessions(Arc::new(MemoryStore::default()));
+    let cookies = begun(&sessions).await;
+    let mut rotating = load(&sessions, &cookies).await;
+    rotating.rotate();
+    let newest = commit(&sessions, &mut rotating).await.expect("nobody came first");
+
+    let mut late = load(&sessions, &cookies).await;
+    assert_eq!(commit(&sessions, &mut late).await.expect("nothing is written"), "");
+    *late = 5;
+    conflict(commit(&sessions, &mut late).await);
+    // Whoever logs in gets a session, of course.
+    late.rotate();
+    let other = commit(&sessions, &mut late).await.expect("a session of its own");
+    assert_eq!((*load(&sessions, &other).await, *load(&sessions, &newest).await), (5, 1));
+}
+
+#[tokio::test]
+async fn a_browser_that_missed_the_move_into_cookies_is_told_by_its_next_request() {
+    let store = Arc::new(Flaky::default());
+    let ring = KeyRing::new([Key::generate(&mut OsRandom).expect("random bytes")]).expect("one key");
+    let sessions = SessionManager::<String>::builder("sid", ring).without_compression();
+    let sessions = sessions.shared_store(store.clone()).build().expect("settings that work");
+    let cookies = sessions.mint(|session| **session = "x".repeat(9_000)).await.expect("it is stored");
+    let mut session = sessions.load_from([&cookies]).await.expect("the store answers");
+    assert_eq!(session.placement(), Some(Placement::Stored));
+    *session = "short".into();
+    let mut lost = HeaderMap::new();
+    sessions.commit(&mut session, &mut lost).await.expect("nobody came first");
+
+    // Two that only read: one tells the browser, the other comes second and says nothing.
+    let mut reads = Vec::new();
+    for _ in 0..2 {
+        reads.push(sessions.load_from([&cookies]).await.expect("the store answers"));
+        assert_eq!(reads.last().map(|read| read.as_str()), Some("short"));
+    }
+    let (mut first, mut second) = (HeaderMap::new(), HeaderMap::new());
+    sessions.commit(&mut reads[0], &mut first).await.expect("nobody came first");
+    sessions.commit(&mut reads[1], &mut second).await.expect("a read does not conflict");
+    assert!(!second.contains_key("set-cookie"));
+    let cookies = pair(&first["set-cookie"]).to_owned();
+    let session = sessions.load_from([&cookies]).await.expect("the store answers");
+    assert_eq!((session.placement(), session.as_str()), (Some(Placement::Cookies(1)), "short"));
 }
 
 #[tokio::test]
@@ -260,6 +331,8 @@ enum Fault {
     Fails,
     /// It takes effect, and nobody learns of it.
     LosesTheAnswer,
+    /// The record was ended just before.
+    ComesAfterAnEnd,
 }
 
 /// A store in which the planned calls fail.
@@ -295,7 +368,13 @@ impl Store for Flaky {
     }
 
     fn save<'a>(&'a self, record: &'a Record, expect: Expect) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.call(self.inner.save(record, expect)))
+        Box::pin(async move {
+            if self.plan.lock().expect("no one panics").front() == Some(&Fault::ComesAfterAnEnd) {
+                self.plan([]);
+                self.inner.delete(&record.id, None).await?;
+            }
+            self.call(self.inner.save(record, expect)).await
+        })
     }
 
     fn touch<'a>(

@@ -161,8 +161,9 @@ fn grace_is_for_the_moved(history: &History) -> bool {
     let mut found = history.cookies.iter().filter(|cookie| cookie.opens.is_stored());
     found.all(|cookie| {
         let last = cookie.opens.ledger.entries.last();
-        let moved = history.successes().any(|(request, opened, left)| {
-            Some(&request.entry) == last && opened.is_stored() && left.is_inline()
+        // By the request that changed it, or by one that only read it and sent the cookies once more.
+        let moved = history.successes().any(|(_, opened, left)| {
+            left.ledger.entries.last() == last && opened.is_stored() && left.is_inline()
         });
         let failed = |request: &Request| {
             Some(&request.entry) == last && request.visit.answer == Answer::Failure && history.faults > 1
