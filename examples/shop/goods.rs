@@ -23,7 +23,7 @@ pub(crate) const SHELF: [(&str, u32); 12] = [
 pub(crate) const TO_ORDER: u32 = 550;
 
 /// One line of a cart: so many tins of a kind.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Line {
     id: [u8; 16],
     pub(crate) name: String,
@@ -33,7 +33,7 @@ pub(crate) struct Line {
 }
 
 /// A line that goes to somebody else, with words on the lid.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Gift {
     pub(crate) to: String,
     pub(crate) lid: String,

@@ -9,6 +9,7 @@ mod page;
 mod report;
 mod settings;
 mod stopped;
+mod store;
 
 use std::error::Error;
 use std::iter;
@@ -25,7 +26,6 @@ use axum::response::{Html, IntoResponse, Redirect, Response, Result};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hardtack::axum::{Session, SessionLayer};
-use hardtack::store::SqliteStore;
 use hardtack::{CommitError, KeyRing, NoRandom, OsRandom, SessionManager};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -68,8 +68,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .app("shop")
         .budget(settings.budget)
         .max_value(MOST_OCTETS)
-        .store(SqliteStore::open(&settings.database).await?);
+        .shared_store(store::open(&settings.store, settings.copies).await?);
     let sessions = if settings.secure { sessions } else { sessions.insecure() };
+    let sessions = match &settings.affinity {
+        Some(name) => sessions.affinity(name),
+        None => sessions,
+    };
+    let sessions = sessions.build()?;
 
     let stopped = stopped::stopped()?;
     let address = (settings.host.as_str(), settings.port);
@@ -77,8 +82,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen at HOST={} PORT={}: {error}", address.0, address.1))?;
     println!("The shop is open at http://{}/ until Ctrl-C.", listener.local_addr()?);
-    println!("Keys are in {}, large carts in {}.", settings.keys.display(), settings.database.display());
-    axum::serve(listener, routes(sessions.build()?.into())).with_graceful_shutdown(stopped).await?;
+    println!("Keys are in {}, large carts in {}.", settings.keys.display(), store::address(&settings.store));
+    axum::serve(listener, routes(sessions.into())).with_graceful_shutdown(stopped).await?;
     Ok(())
 }
 
@@ -86,6 +91,7 @@ fn routes(sessions: Sessions) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/session.json", get(session_json))
+        .route("/cart.json", get(cart_json))
         .route("/cart", post(add))
         .route("/cart/fill", post(fill))
         .route("/cart/remove", post(remove))
@@ -116,16 +122,30 @@ async fn session_json(State(sessions): State<Sessions>, session: Session<Shop>) 
     Ok(Json(Report::new(&session, &usage)))
 }
 
+/// Whose cart it is and what is in it.
+async fn cart_json(session: Session<Shop>) -> Response {
+    Json(&**session).into_response()
+}
+
 #[derive(Deserialize)]
 struct NewLine {
     name: Text<80>,
     qty: Number<99>,
 }
 
+/// Whoever clicks twice, or in two tabs, gets both lines: the second is added to what the first has left.
 async fn add(mut session: Session<Shop>, Valid(new): Valid<NewLine>) -> Result<Redirect> {
-    has_room(&session, 1)?;
     let line = Line::new(new.name.into(), new.qty.get(), &mut OsRandom).map_err(no_random)?;
-    session.cart.push(line);
+    let mut room = Ok(());
+    session
+        .update(|shop| {
+            room = has_room(shop, 1);
+            if room.is_ok() {
+                shop.cart.push(line.clone());
+            }
+        })
+        .await?;
+    room?;
     Ok(Redirect::to("/"))
 }
 

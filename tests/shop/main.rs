@@ -1,8 +1,10 @@
 //! The shop of the examples as a browser meets it: the real program, real sockets, and a kill in between.
 #![cfg(all(feature = "axum", feature = "sqlite", feature = "fs"))]
 
+mod answer;
 #[path = "../browser_model/browser.rs"]
 mod browser;
+mod program;
 mod server;
 mod visitor;
 
@@ -11,8 +13,9 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use answer::{Answer, FORM};
 use server::{Shop, command};
-use visitor::{Answer, FORM, Visitor};
+use visitor::Visitor;
 
 #[test]
 fn a_cart_grows_from_a_cookie_into_the_database_and_back_while_the_server_is_killed_again_and_again() {
@@ -75,6 +78,45 @@ fn with_two_cookies_a_middling_cart_takes_both_and_leaves_none_behind() {
         is_kept(&visitor, &shop, "cookie", 1, 0);
         assert_eq!(visitor.jar_names(), ["shop"]);
     }
+}
+
+#[test]
+fn without_cookies_for_it_every_cart_is_in_the_store_that_the_settings_name() {
+    let shop = Shop::open(&[("SESSION_COOKIES", "0"), ("SESSION_STORE", "sqlite:carts.db")]);
+    let mut visitor = Visitor::default();
+    visitor.accepted(&shop, "/cart", &[("name", "Lime cordial"), ("qty", "1")]);
+    is_kept(&visitor, &shop, "stored", 1, 1);
+    assert!(shop.folder.path().join("carts.db").exists());
+    assert!(!shop.folder.path().join("sessions.db").exists());
+}
+
+#[test]
+fn the_password_of_a_store_is_not_told_at_the_start() {
+    let shop = Shop::open(&[("SESSION_STORE", "memory://ada:secret@host/carts?password=secret")]);
+    assert!(shop.said.contains("large carts in memory://host/carts."), "{}", shop.said);
+    assert!(!shop.said.contains("secret") && !shop.said.contains("ada"), "{}", shop.said);
+}
+
+#[test]
+fn a_cookie_for_load_balancers_comes_with_the_session_where_one_is_named() {
+    let shop = Shop::open(&[("SESSION_AFFINITY", "shopnode")]);
+    let mut visitor = Visitor::default();
+    visitor.accepted(&shop, "/cart", &[("name", "Lime cordial"), ("qty", "1")]);
+    assert_eq!(visitor.jar_names(), ["shop", "shopnode"]);
+    visitor.accepted(&shop, "/logout", &[]);
+    assert_eq!(visitor.jar_names(), [""; 0]);
+}
+
+#[test]
+fn a_cart_is_told_as_json_with_its_lines_and_its_owner() {
+    let shop = Shop::open(&[]);
+    let mut visitor = Visitor::default();
+    assert_eq!(visitor.get(&shop, "/cart.json").json(), json!({ "user": null, "cart": [] }));
+    visitor.accepted(&shop, "/login", &[("user", "Ada")]);
+    visitor.accepted(&shop, "/cart", &[("name", "Lime cordial"), ("qty", "2")]);
+    let cart = visitor.get(&shop, "/cart.json").json();
+    assert_eq!((&cart["user"], cart["cart"].as_array().map(Vec::len)), (&json!("Ada"), Some(1)));
+    assert_eq!((&cart["cart"][0]["name"], &cart["cart"][0]["qty"]), (&json!("Lime cordial"), &json!(2)));
 }
 
 #[test]
@@ -287,12 +329,11 @@ fn behind_https_the_cookie_is_of_this_host_alone() {
 fn settings_that_cannot_work_are_errors_that_name_them() {
     fails_to_open(
         &[("SESSION_COOKIES", "two")],
-        "shop: SESSION_COOKIES=\"two\" is not a number from 1 to 63\n",
+        "shop: SESSION_COOKIES=\"two\" is not a number from 0 to 63\n",
     );
-    fails_to_open(&[("SESSION_COOKIES", "0")], "shop: SESSION_COOKIES=\"0\" is not a number from 1 to 63\n");
     fails_to_open(
         &[("SESSION_COOKIES", "64")],
-        "shop: SESSION_COOKIES=\"64\" is not a number from 1 to 63\n",
+        "shop: SESSION_COOKIES=\"64\" is not a number from 0 to 63\n",
     );
     fails_to_open(&[("SESSION_SECURE", "yes")], "shop: SESSION_SECURE=\"yes\" is not a number from 0 to 1\n");
     fails_to_open(&[("PORT", "65536")], "shop: PORT=\"65536\" is not a number from 0 to 65535\n");
@@ -302,6 +343,15 @@ fn settings_that_cannot_work_are_errors_that_name_them() {
         "shop: the key ring no/such/keys cannot be made: ",
     );
     fails_to_open(&[("SESSION_DB", "no/such/db")], "no/such/db");
+    fails_to_open(
+        &[("SESSION_STORE", "teapot://ada:secret@host")],
+        "shop: SESSION_STORE is not the URL of a store that this program knows\n",
+    );
+    fails_to_open(
+        &[("SESSION_CACHE", "-1")],
+        "shop: SESSION_CACHE=\"-1\" is not a number from 0 to 1048576\n",
+    );
+    fails_to_open(&[("SESSION_AFFINITY", "shop")], "shop: affinity: ");
 }
 
 #[cfg(unix)]

@@ -1,17 +1,20 @@
-//! The shop's program, as Cargo has built it beside the tests.
+//! A shop that a test opens, and kills.
 
-use std::env::{self, consts::EXE_SUFFIX};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::program;
+
 /// A shop on a free port, with its files in a folder of its own. It is killed when it is dropped.
 pub(crate) struct Shop {
     pub(crate) address: String,
     child: Child,
     pub(crate) folder: TempDir,
+    /// What it said when it opened.
+    pub(crate) said: String,
     settings: Settings,
 }
 
@@ -21,15 +24,16 @@ impl Shop {
     #[track_caller]
     pub(crate) fn open(settings: Settings) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (address, child) = start(folder.path(), settings);
-        Self { address, child, folder, settings }
+        let (said, child) = start(folder.path(), settings);
+        Self { address: address(&said), child, folder, said, settings }
     }
 
     /// Kills the server without a word, and starts another on the same files.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
         self.kill();
-        (self.address, self.child) = start(self.folder.path(), self.settings);
+        (self.said, self.child) = start(self.folder.path(), self.settings);
+        self.address = address(&self.said);
     }
 
     /// Asks the server to close, as `kill` does, and waits until it has done so.
@@ -64,30 +68,28 @@ impl Drop for Shop {
     }
 }
 
-/// Starts the program and waits for the line that says where it listens.
+/// Starts the program and waits for the lines that say where it listens and where it keeps what.
 #[track_caller]
 fn start(folder: &Path, settings: Settings) -> (String, Child) {
     let mut child = command(folder, settings).stdout(Stdio::piped()).spawn().expect("the shop starts");
     let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
-    let mut line = String::new();
-    output.read_line(&mut line).expect("text");
-    let address = line.strip_prefix("The shop is open at http://").and_then(|rest| rest.split_once('/'));
-    let (address, _) = address.unwrap_or_else(|| panic!("the shop said {line:?}"));
+    let mut said = String::new();
+    for _ in 0..2 {
+        output.read_line(&mut said).expect("text");
+    }
     // Kept open: a program whose output nobody takes any more may end over it.
     child.stdout = Some(output.into_inner());
-    (address.to_owned(), child)
+    (said, child)
 }
 
-/// The program with these settings, whatever this environment has.
+#[track_caller]
+fn address(said: &str) -> String {
+    program::address(said).unwrap_or_else(|| panic!("the shop said {said:?}")).to_owned()
+}
+
+/// The program with these settings.
 pub(crate) fn command(folder: &Path, settings: Settings) -> Command {
-    let tests = env::current_exe().expect("the path of this program");
-    let target = tests.ancestors().nth(2).expect("it is in target/PROFILE/deps");
-    let program = target.join("examples").join(format!("shop{EXE_SUFFIX}"));
-    assert!(program.exists(), "build it first: cargo build --example shop");
-    let mut command = Command::new(program);
-    for name in ["HOST", "SESSION_DB", "SESSION_KEYS_FILE", "SESSION_COOKIES", "SESSION_SECURE"] {
-        command.env_remove(name);
-    }
-    command.current_dir(folder).env("PORT", "0").envs(settings.iter().copied());
+    let mut command = program::in_folder(Command::new(program::path()), folder);
+    command.envs(settings.iter().copied());
     command
 }
