@@ -7,6 +7,7 @@
 
 mod mariadb;
 mod memcached;
+mod nginx;
 mod postgres;
 mod process;
 mod proxy;
@@ -14,6 +15,7 @@ mod redis;
 
 pub(crate) use mariadb::Mariadb;
 pub(crate) use memcached::Memcached;
+pub(crate) use nginx::Nginx;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, command, command_as, free_port};
 pub(crate) use proxy::{Proxy, Way};

@@ -69,6 +69,12 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(&mut self) {
+        self.signal("TERM");
+        let _ = self.child.wait();
+    }
+
     /// Sends a signal (`STOP`, `CONT`, `TERM` ..).
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
