@@ -210,7 +210,14 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
             // What nobody asked for, a later request does: to note that the session was used, or to tell the browser
             // once more where it went.
             let unasked = !session.is_pending() || matches!(ops[..], [StoreOp::Touch(..)]);
-            return if unasked { Ok(None) } else { Err(error.into()) };
+            if unasked {
+                return Ok(None);
+            }
+            // What looks like another request's change may be this session's own of before.
+            let undecided = session.in_doubt && error.is_conflict();
+            session.in_doubt |= !error.is_conflict();
+            let error = if undecided { StoreError::unavailable("save again", Undecided) } else { error };
+            return Err(error.into());
         }
         session.settle(cookies.take_settled());
         Ok(Some(cookies))
@@ -293,6 +300,11 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
         Err(StoreError::conflict())
     }
 }
+
+/// A save failed, was tried again, and found the record changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the record is not as it was before the save that failed, which may have been carried out")]
+struct Undecided;
 
 /// How often something is tried again because another request came first.
 const ATTEMPTS: usize = 256;

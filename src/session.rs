@@ -37,6 +37,8 @@ pub struct Session<T> {
     pub(crate) touched: bool,
     pub(crate) origin: Origin,
     pub(crate) change: Change,
+    /// Whether a save has failed, and may have been carried out.
+    pub(crate) in_doubt: bool,
     pub(crate) carried: Carried,
     refusal: Option<OpenError>,
     fresh: Fresh<T>,
@@ -141,12 +143,14 @@ impl<T> Session<T> {
         moved: Option<RecordAt>,
     ) -> Self {
         let origin = Origin::Fresh { moved };
-        Self { value: fresh(), touched: false, origin, change: Change::default(), carried, refusal, fresh }
+        let change = Change::default();
+        Self { value: fresh(), touched: false, origin, change, in_doubt: false, carried, refusal, fresh }
     }
 
     pub(crate) fn opened(value: T, fresh: Fresh<T>, carried: Carried, arrived: Arrived) -> Self {
         let origin = Origin::Arrived(arrived);
-        Self { value, touched: false, origin, change: Change::default(), carried, refusal: None, fresh }
+        let change = Change::default();
+        Self { value, touched: false, origin, change, in_doubt: false, carried, refusal: None, fresh }
     }
 
     /// Says that the record is about to go, because the state went into cookies.
@@ -170,6 +174,7 @@ impl<T> Session<T> {
             (Settled::Ended, origin) => *origin = Origin::Fresh { moved: None },
         }
         self.touched = false;
+        self.in_doubt = false;
         self.change = Change::default();
     }
 

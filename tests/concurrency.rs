@@ -261,6 +261,23 @@ async fn what_another_request_wrote_upon_an_unanswered_save_is_not_a_conflict() 
 }
 
 #[tokio::test]
+async fn who_saves_again_after_a_lost_answer_is_not_told_that_another_request_came_first() {
+    let store = Arc::new(Flaky::default());
+    let sessions = sessions(store.clone());
+    let cookies = begun(&sessions).await;
+    let mut session = load(&sessions, &cookies).await;
+    *session = 2;
+    store.plan([Fault::LosesTheAnswer, Fault::Fails]);
+    commit(&sessions, &mut session).await.expect_err("nobody knows");
+    // As a layer does with the response after a handler that gave up.
+    for _ in 0..2 {
+        let error = commit(&sessions, &mut session).await.expect_err("nobody knows yet");
+        assert_eq!((error.is_conflict(), error.status().as_u16()), (false, 503));
+    }
+    assert_eq!(*load(&sessions, &cookies).await, 2);
+}
+
+#[tokio::test]
 async fn what_comes_by_the_old_reference_after_a_rotation_does_not_begin_another_session() {
     let sessions = sessions(Arc::new(MemoryStore::default()));
     let cookies = begun(&sessions).await;
