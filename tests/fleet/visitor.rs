@@ -45,13 +45,21 @@ pub(crate) struct Visitor {
     /// Lines that cannot be in the cart: they were refused, or the browser has kept another answer.
     excluded: BTreeSet<u32>,
     logged_in: bool,
-    /// The first line that was asked for after a login or logout had failed, which may have been carried out or may
-    /// yet be: the session may be another one since.
-    in_doubt: Option<u32>,
+    in_doubt: Option<Doubt>,
     /// The cookies of sessions that were ended.
     ended: Vec<String>,
     pub(crate) tally: Tally,
     progress: watch::Sender<Progress>,
+}
+
+/// A login or logout has failed, and may have been carried out, or may yet be.
+#[derive(Clone, Copy)]
+struct Doubt {
+    /// The first line that may have gone into another session.
+    since: u32,
+    /// The first line that was asked for after the failure. Once it is there beside older ones, what failed was meant
+    /// for an older state, and will not be carried out any more.
+    until: u32,
 }
 
 /// What became of a request that changes something.
@@ -208,7 +216,7 @@ impl Visitor {
         match self.post(&[request]).await[0] {
             Outcome::Done => self.logged_in = true,
             Outcome::Conflict => {}
-            Outcome::Failed => self.doubts(),
+            Outcome::Failed => self.doubts(self.asked),
         }
     }
 
@@ -217,7 +225,7 @@ impl Visitor {
         match self.post(&[post("/logout", &[])]).await[0] {
             Outcome::Done => self.begin_anew(self.asked, cookies),
             Outcome::Conflict => {}
-            Outcome::Failed => self.doubts(),
+            Outcome::Failed => self.doubts(self.asked),
         }
     }
 
@@ -232,8 +240,11 @@ impl Visitor {
         match self.post(&requests).await[..] {
             [Outcome::Done, _] => self.begin_anew(line, cookies),
             [_, added] => {
-                self.doubts();
-                self.was_told(line, added);
+                self.doubts(line);
+                // It may have been added to the session that ended, or to the one after it.
+                if added == Outcome::Conflict {
+                    self.excluded.insert(line);
+                }
             }
             [..] => unreachable!("there were two requests"),
         }
@@ -260,8 +271,8 @@ impl Visitor {
         self.in_doubt.is_some() || self.promised.is_empty() && !self.logged_in
     }
 
-    fn doubts(&mut self) {
-        self.in_doubt = Some(self.asked);
+    fn doubts(&mut self, since: u32) {
+        self.in_doubt = Some(Doubt { since, until: self.asked });
     }
 
     fn next_line(&mut self) -> u32 {
@@ -300,7 +311,7 @@ impl Visitor {
                 self.wrong("an ended session opened")
             };
         }
-        let since = self.in_doubt.unwrap_or(self.asked);
+        let since = self.in_doubt.map_or(self.asked, |doubt| doubt.since);
         let had_lines = promised.range(..since).next().is_some();
         let had_any = had_lines || self.logged_in && user.is_none();
         if had_any && lines.range(..since).next().is_none() {
@@ -314,10 +325,7 @@ impl Visitor {
             self.logged_in = user.is_some();
             return;
         }
-        if lines.range(since..).next().is_some() {
-            // What failed was meant for an older state, and will not be carried out any more.
-            self.in_doubt = None;
-        }
+        self.in_doubt = self.in_doubt.filter(|doubt| lines.range(doubt.until..).next().is_none());
         if user.is_some() != self.logged_in {
             self.wrong(&format!("is called {user:?}, and logged in: {}", self.logged_in));
         }
