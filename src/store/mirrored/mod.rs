@@ -117,7 +117,7 @@ impl MirroredStore {
 
     /// How long a call may take, with all that it asks of the mirrors: 500 ms unless it is set.
     #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Deadline(deadline);
         self
     }
