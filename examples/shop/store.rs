@@ -56,6 +56,7 @@ pub(crate) async fn open(url: &str, copies: Copies) -> Result<Arc<dyn Store>, Bo
 impl Copies {
     /// The store, behind these copies where there are to be any.
     #[cfg(feature = "cached")]
+    #[expect(clippy::unnecessary_wraps, reason = "without the feature, it may fail")]
     fn before(self, store: impl Store) -> Result<Arc<dyn Store>, String> {
         Ok(if self.bytes == 0 {
             Arc::new(store)

@@ -154,8 +154,9 @@ impl Node {
 fn balanced(port: u16, nodes: &[Node], kept: Kept) -> String {
     // Visitors without the cookie have no copies anywhere, and go to any node.
     let hash = if kept == Kept::Copied { "hash $visitor consistent;\n" } else { "" };
-    let servers: String =
+    let servers: Vec<_> =
         nodes.iter().map(|node| format!("server {} max_fails=0;\n", node.address())).collect();
+    let servers = servers.concat();
     format!(
         "map $cookie_{AFFINITY} $visitor {{ \"\" $request_id; default $cookie_{AFFINITY}; }}
 upstream shop {{

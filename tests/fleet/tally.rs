@@ -139,7 +139,7 @@ const LEGEND: &str = "
 requests  All that visitors made.
 failed    A 5xx, or a connection that broke: the visitor saw it.
 hidden    A node failed, and nginx asked another one: the visitor saw nothing.
-conflict  409: a logout of the same visitor came first. Nothing was changed.
+conflict  409: a login or logout of the same visitor came first, or one that had failed after all. Nothing was changed.
 lost      Sessions that were gone without a word. Always 0.
 ended     Sessions that were gone after a login or a logout that was answered by a failure. Whether it was carried out is
           not known then; if it was, the cookie that the visitor still has opens nothing any more. In cookies, 0.

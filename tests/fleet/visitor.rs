@@ -157,7 +157,7 @@ impl Visitor {
         let requests = lines.map(|line| add(&self.name, line));
         let answers = self.send(&requests).await;
         for (index, answer) in answers {
-            let (line, outcome) = (lines[index], outcome(&answer));
+            let (line, outcome) = (lines[index], outcome(answer.as_ref()));
             if self.kept == Kept::Inline && outcome == Outcome::Done {
                 // Each answer carries what was there before and its own line; this one came later.
                 for other in self.promised.difference(&before).copied().collect::<Vec<_>>() {
@@ -180,7 +180,7 @@ impl Visitor {
         let requests = [add(&self.name, line), get("/cart.json")];
         for (index, answer) in self.send(&requests).await {
             match (index, answer) {
-                (0, answer) => self.was_told(line, outcome(&answer)),
+                (0, answer) => self.was_told(line, outcome(answer.as_ref())),
                 (1, Some(answer)) if answer.status == 200 => self.judge(&answer, &before),
                 _ => {}
             }
@@ -205,7 +205,7 @@ impl Visitor {
             if self.tally.behind == behind {
                 return;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > KNOWN {
                 return self.wrong("a copy did not learn of another node's change");
             }
         }
@@ -286,7 +286,7 @@ impl Visitor {
         let mut lines = BTreeSet::new();
         let (mut stale, before) = (false, self.began);
         for name in names {
-            let number = name.strip_prefix(&format!("{}-", self.name)).map(|number| number.parse::<u32>());
+            let number = name.strip_prefix(&format!("{}-", self.name)).map(str::parse::<u32>);
             let Some(Ok(line)) = number else {
                 self.wrong(&format!("found {name}"));
                 continue;
@@ -305,11 +305,12 @@ impl Visitor {
         }
         if stale {
             // The answer to a request beside the logout may have put the old reference back into the browser.
-            return if self.kept == Kept::Copied {
-                self.tally.behind += 1
+            if self.kept == Kept::Copied {
+                self.tally.behind += 1;
             } else {
-                self.wrong("an ended session opened")
-            };
+                self.wrong("an ended session opened");
+            }
+            return;
         }
         let since = self.in_doubt.map_or(self.asked, |doubt| doubt.since);
         let had_lines = promised.range(..since).next().is_some();
@@ -358,7 +359,7 @@ impl Visitor {
             if user.is_none() && lines.is_empty() {
                 return;
             }
-            if self.kept != Kept::Copied || start.elapsed() > PATIENCE {
+            if self.kept != Kept::Copied || start.elapsed() > KNOWN {
                 return self.wrong("the cookie of an ended session opened");
             }
             self.tally.behind += 1;
@@ -368,7 +369,7 @@ impl Visitor {
     async fn post(&mut self, requests: &[Request]) -> Vec<Outcome> {
         let mut answers = self.send(requests).await;
         answers.sort_by_key(|(index, _)| *index);
-        answers.iter().map(|(_, answer)| outcome(answer)).collect()
+        answers.iter().map(|(_, answer)| outcome(answer.as_ref())).collect()
     }
 
     /// Sends one request, or two at once, and keeps the cookies of the answers, in the order in which they came.
@@ -394,18 +395,17 @@ impl Visitor {
             (index, answer.expect("everybody is answered").ok(), start.elapsed())
         };
         let [first, second] = &mut self.connections;
-        let mut answers = match requests {
-            [_] => vec![timed(0, first).await],
-            _ => {
-                let (one, two) = tokio::join!(timed(0, first), timed(1, second));
-                vec![one, two]
-            }
+        let mut answers = if requests.len() == 1 {
+            vec![timed(0, first).await]
+        } else {
+            let (one, two) = tokio::join!(timed(0, first), timed(1, second));
+            vec![one, two]
         };
         answers.sort_by_key(|(_, _, took)| *took);
         for (_, answer, took) in &answers {
             self.tally.requests += 1;
-            self.tally.failed += usize::from(outcome(answer) == Outcome::Failed);
-            self.tally.conflicts += usize::from(outcome(answer) == Outcome::Conflict);
+            self.tally.failed += usize::from(outcome(answer.as_ref()) == Outcome::Failed);
+            self.tally.conflicts += usize::from(outcome(answer.as_ref()) == Outcome::Conflict);
             self.tally.longest = self.tally.longest.max(*took);
             // Those that nginx has asked, one after the other.
             let nodes =
@@ -434,8 +434,8 @@ impl Visitor {
     }
 }
 
-fn outcome(answer: &Option<Answer>) -> Outcome {
-    match answer.as_ref().map(|answer| answer.status) {
+fn outcome(answer: Option<&Answer>) -> Outcome {
+    match answer.map(|answer| answer.status) {
         Some(200 | 303) => Outcome::Done,
         Some(409) => Outcome::Conflict,
         None | Some(500..) => Outcome::Failed,
@@ -464,6 +464,9 @@ fn add(visitor: &str, line: u32) -> Request {
 }
 
 const SHOP: Url = Url::http("127.0.0.1", "/");
+
+/// After which a copy must have learned of another node's change: several times `SESSION_FRESH_FOR`, for slow machines.
+const KNOWN: Duration = Duration::from_secs(5);
 
 /// After which something that should have happened will not.
 const PATIENCE: Duration = Duration::from_secs(30);
