@@ -1,8 +1,9 @@
 //! Requests with a stored session, beside tower-sessions on the same engines: its memory store, and its Redis store
 //! against the same server. `cargo bench --bench stores --all-features`; it starts a Redis of its own.
 //!
-//! Each figure is requests per second as a multiple of tower-sessions': the median of paired slices of one run, each
-//! of sixteen visitors' requests at once, in one thread and without HTTP. Round trips are counted on the network.
+//! Each figure is requests per second as a multiple of tower-sessions': the median of paired slices of one run, in
+//! each of which sixteen visitors make four requests, in one thread and without HTTP. Round trips are counted on the
+//! network.
 
 #[path = "paired/mod.rs"]
 mod paired;

@@ -16,6 +16,9 @@ use crate::samples::{Login, Sample as _};
 /// How many requests are on their way at once, each of another visitor.
 pub(crate) const LANES: usize = 16;
 
+/// How many requests a visitor makes in a slice: in step with the others at its ends only, as visitors are.
+const VISIT: usize = 4;
+
 /// A program, and its visitors' cookies.
 pub(crate) struct Program {
     router: Router,
@@ -75,10 +78,14 @@ impl Program {
         str::from_utf8(&body).ok().and_then(|text| text.parse().ok()).expect("a number")
     }
 
-    /// A request of every visitor, all at once.
+    /// Some requests of every visitor, one after the other, and all visitors at once.
     pub(crate) async fn ask_all(&self, path: &str) {
-        let requests = (0..LANES).map(|lane| self.ask(path, lane));
-        futures_util::future::join_all(requests).await;
+        let visits = (0..LANES).map(async |lane| {
+            for _ in 0..VISIT {
+                self.ask(path, lane).await;
+            }
+        });
+        futures_util::future::join_all(visits).await;
     }
 }
 

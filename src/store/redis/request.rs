@@ -43,8 +43,8 @@ impl Request {
                 command.arg(&self.key).arg(value).arg("NX").arg("PXAT").arg(expires);
             }
             Step::Save { expected, value, expires } => {
-                command = run(&SAVE);
-                command.arg(expected).arg(value).arg(expires).arg(i32::from(again));
+                command = run(if again { &SAVE_AGAIN } else { &SAVE });
+                command.arg(expected).arg(value).arg(expires);
             }
             Step::Touch { version, seconds, expires } => {
                 command = run(&TOUCH);
@@ -62,7 +62,7 @@ impl Request {
 /// Makes all scripts known to a server.
 pub(super) fn load_scripts() -> redis::Pipeline {
     let mut pipeline = redis::pipe();
-    for script in [&SAVE, &TOUCH, &DELETE_AT] {
+    for script in [&SAVE, &SAVE_AGAIN, &TOUCH, &DELETE_AT] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(script.code).ignore();
     }
     pipeline
@@ -81,12 +81,20 @@ impl Script {
     }
 }
 
-/// Arguments: the expected version or nothing, the value, when it expires, and whether it is sent again. In that case
-/// the value may be there already, and only its expiry have been moved since.
+/// Arguments: the expected version or nothing, the value, and when it expires.
 static SAVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        "if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return 0 end
+        redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
+        return 1",
+    )
+});
+
+/// The same for what was sent before: the value may be there already, and only its expiry have been moved since.
+static SAVE_AGAIN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
         "local at = redis.call('GETRANGE', KEYS[1], 0, 7)
-        if ARGV[4] == '1' and at == string.sub(ARGV[2], 1, 8)
+        if at == string.sub(ARGV[2], 1, 8)
             and redis.call('GETRANGE', KEYS[1], 16, -1) == string.sub(ARGV[2], 17) then return 1 end
         if at ~= ARGV[1] then return 0 end
         redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
