@@ -22,7 +22,7 @@ use self::servers::{Answer, Servers};
 use super::deadline::Deadline;
 use super::{BoxFuture, Expect, Record, RecordId, Store, StoreError};
 
-/// A [`Store`] in Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
+/// A [`Store`] in Redis 6.2 or later, or Valkey: one server, a master that Sentinels watch, or a Cluster.
 ///
 /// Each call is one round trip. A conditional save, a touch and a deletion at a version are a script each, which the
 /// server runs whole and alone. Records expire by the server's clock, so a server whose clock is late by a minute
@@ -279,9 +279,9 @@ fn unpack(id: RecordId, mut value: Vec<u8>) -> Result<Record, Foreign> {
 }
 
 /// When the server drops the record: a key lives through the millisecond that it is given, and the record must be
-/// absent from its second on.
+/// absent from its second on. The server knows no time before 1970.
 fn milliseconds(expires_at: OffsetDateTime) -> i64 {
-    expires_at.unix_timestamp() * 1000 - 1
+    (expires_at.unix_timestamp() * 1000 - 1).max(1)
 }
 
 fn read(url: &str) -> Result<ConnectionInfo, StoreError> {

@@ -144,7 +144,13 @@ async fn a_value_that_no_store_wrote_is_an_error_and_not_an_absent_record() {
     }
     server.ask(&["DEL", KEY]);
     server.ask(&["RPUSH", KEY, "a list"]);
-    for error in each_call(&store).await {
+    refused(store.save(&record(0, in_an_hour(), b"sealed"), Expect::Absent).await);
+    for error in [
+        failed(store.load(&ID, 0).await),
+        failed(store.save(&record(1, in_an_hour(), b"sealed"), Expect::Version(0)).await),
+        failed(store.touch(&ID, 0, in_an_hour()).await),
+        failed(store.delete(&ID, Some(0)).await),
+    ] {
         assert!(chain(&error).concat().contains("WRONGTYPE"), "{error:?}");
     }
 }
