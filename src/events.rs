@@ -17,3 +17,13 @@ pub(crate) fn refused(cookie: &str, reason: Reason) {
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refused(_cookie: &str, _reason: Reason) {}
+
+/// The store failed at what no handler had asked for: the note that a session was used, or the cookies of one that has
+/// moved. A later request does it.
+#[cfg(feature = "tracing")]
+pub(crate) fn postponed(cookie: &str, cause: &(dyn std::error::Error + 'static)) {
+    tracing::debug!(cookie, cause, "session renewal postponed");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn postponed(_cookie: &str, _cause: &dyn std::error::Error) {}

@@ -211,6 +211,7 @@ impl<T: Serialize + DeserializeOwned + 'static> SessionManager<T> {
             // once more where it went.
             let unasked = !session.is_pending() || matches!(ops[..], [StoreOp::Touch(..)]);
             if unasked {
+                events::postponed(self.cookie.name(), &error);
                 return Ok(None);
             }
             // What looks like another request's change may be this session's own of before.

@@ -1,5 +1,6 @@
 //! The cases of the contract. Each gets a fresh store of any kind; time is what a record says, so nothing
 //! waits.
+#![allow(unused_macros, unused_imports, reason = "without features there are no servers to test")]
 
 use std::sync::{Arc, Barrier, LazyLock};
 

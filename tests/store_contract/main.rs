@@ -4,6 +4,14 @@
 #[cfg(feature = "cached")]
 mod cached;
 mod cases;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached"
+))]
+mod increments;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
