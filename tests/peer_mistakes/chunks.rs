@@ -1,4 +1,4 @@
-//! PEERS, "Chunks".
+//! Chunks.
 
 use hardtack::Reason;
 use time::Duration;

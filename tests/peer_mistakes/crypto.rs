@@ -1,4 +1,4 @@
-//! PEERS, "Crypto and context".
+//! Crypto and context.
 
 use hardtack::store::Expect;
 use hardtack::{Opened, Outgoing, Reason, Secret, SessionCookie, StoreOp};

@@ -1,4 +1,4 @@
-//! PEERS, "Expiry and logout", as far as it concerns the core that does no I/O.
+//! Expiry and logout, as far as it concerns the core that does no I/O.
 
 use hardtack::store::{Expect, Record};
 use hardtack::{Budget, Lifetime, Opened, Outgoing, Reason, Session, SessionCookie, StoreOp};

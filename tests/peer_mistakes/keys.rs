@@ -1,4 +1,4 @@
-//! PEERS, "Keys", as far as it concerns the core that does no I/O.
+//! Keys, as far as it concerns the core that does no I/O.
 
 use hardtack::{Key, KeyError, KeyRing, Reason, RingEntry, RingError, Secret, SessionCookie};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! PEERS, "Size".
+//! Size.
 
 use hardtack::{Budget, Outgoing, SealError, SessionCookie};
 use time::Duration;
